@@ -1,0 +1,1 @@
+"""Asyncio-native client for the Videos API."""

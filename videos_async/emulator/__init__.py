@@ -1,0 +1,1 @@
+"""A Videos API service on loopback."""
