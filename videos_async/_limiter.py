@@ -1,0 +1,75 @@
+"""How fast a session may call: a rate for each kind of call, and one pause for all of them.
+
+Pure: the clock is handed in, and nothing here waits. A call reserves its turn and is told how
+many seconds to wait for it.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from videos_async._settings import at_least, whole_at_least
+
+__all__ = ["Limiter", "RateLimit", "SessionPause"]
+
+
+@attrs.frozen(kw_only=True)
+class RateLimit:
+    """How much of the service a session uses at most.
+
+    Attributes:
+        submits_in_flight: Most create calls at a time.
+        queries_in_flight: Most result calls at a time.
+        submits_per_s: Most create calls a second, or None for no limit of our own.
+        queries_per_s: Most result calls a second, or None for no limit of our own.
+        burst: How many calls may go out at once after a pause, where a rate is set.
+    """
+
+    submits_in_flight: int = attrs.field(default=8, validator=whole_at_least(1))
+    queries_in_flight: int = attrs.field(default=16, validator=whole_at_least(1))
+    submits_per_s: float | None = attrs.field(
+        default=None, validator=at_least(0.001, optional="for no limit")
+    )
+    queries_per_s: float | None = attrs.field(
+        default=None, validator=at_least(0.001, optional="for no limit")
+    )
+    burst: int = attrs.field(default=1, validator=whole_at_least(1))
+
+
+class SessionPause:
+    """One instant before which nothing is called: what a 429 means for the whole session."""
+
+    __slots__ = ("until_s",)
+
+    def __init__(self) -> None:
+        self.until_s = float("-inf")
+
+    def extend(self, until_s: float) -> None:
+        """Pause until the given instant, unless a longer pause is on."""
+        self.until_s = max(self.until_s, until_s)
+
+
+class Limiter:
+    """Deals out turns of one kind of call, evenly spaced at its rate.
+
+    The generic cell rate algorithm: one instant is all its state, however many calls wait.
+    Source: ITU-T I.371.
+    """
+
+    __slots__ = ("_interval_s", "_next_s", "_pause", "_tolerance_s")
+
+    def __init__(self, *, rate_per_s: float | None, burst: int, pause: SessionPause) -> None:
+        self._interval_s = 0.0 if rate_per_s is None else 1.0 / rate_per_s
+        self._tolerance_s = self._interval_s * (burst - 1)
+        self._next_s = float("-inf")
+        self._pause = pause
+
+    def reserve(self, now_s: float) -> float:
+        """Take the next turn and tell how many seconds from now it is."""
+        start_s = max(now_s, self._pause.until_s)
+        if not self._interval_s:
+            return start_s - now_s
+        # A turn may come early by the burst that was saved up, never before the pause ends.
+        turn_s = max(start_s, self._next_s - self._tolerance_s)
+        self._next_s = max(self._next_s, turn_s) + self._interval_s
+        return turn_s - now_s

@@ -1,0 +1,431 @@
+"""Everything that can go wrong, in one tree.
+
+::
+
+    VideosError
+    ├── ConfigurationError (ValueError)   a setting of the session; nothing was sent
+    ├── InvalidRequest (ValueError)       the request breaks rules, all listed; nothing was sent
+    ├── InvalidResponse                   an answer that is not the contract's, with its JSON path
+    ├── SessionClosed (RuntimeError)      the session was closed before or during the call
+    ├── SubmissionError                   one POST, and what became of it
+    │   ├── NotSubmitted                  never accepted, not billed: safe to submit again
+    │   ├── SubmissionRefused             the service said no: not billed
+    │   │   └── AccountRefused            … and would say no to the next one too (401, 402, 403)
+    │   └── SubmissionUncertain           may be billed, brought no id: never resent by itself
+    ├── TaskError                         a task whose id is known; the id is always in hand
+    │   ├── GenerationFailed              the service ended it as failed
+    │   ├── WaitTimeout (TimeoutError)    the deadline came first; the task goes on
+    │   ├── QueryFailed                   too many bad answers in a row
+    │   └── QueryRefused                  the service will not tell
+    │       └── TaskNotFound              it does not know the id
+    └── DownloadError                     the file of a completed task
+        ├── TargetExists (FileExistsError)
+        ├── VideoUnavailable              no URL, or none that works any more
+        └── DownloadIncomplete            what arrived is not the whole file
+
+Every error keeps its facts as attributes, builds its text from them, says what to do next and
+survives pickling. None ever holds the API key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, dataclass_transform
+
+import attrs
+
+if TYPE_CHECKING:
+    from videos_async.models import VideoRequest, VideoTask
+
+__all__ = [
+    "AccountRefused",
+    "ConfigurationError",
+    "DownloadError",
+    "DownloadIncomplete",
+    "GenerationFailed",
+    "InvalidRequest",
+    "InvalidResponse",
+    "Key",
+    "NotSubmitted",
+    "QueryFailed",
+    "QueryRefused",
+    "SessionClosed",
+    "SubmissionError",
+    "SubmissionRefused",
+    "SubmissionUncertain",
+    "TargetExists",
+    "TaskError",
+    "TaskNotFound",
+    "VideoUnavailable",
+    "VideosError",
+    "Violation",
+    "WaitTimeout",
+]
+
+Key: TypeAlias = str | int
+"""The caller's own name for a request or task; by default its index."""
+
+_VALUE_LIMIT = 120
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(attrs.field,))
+def _error(cls: type[_T]) -> type[_T]:
+    """Make an error out of its facts: keyword-only, compared by identity.
+
+    No slots: errors mix with built-in exceptions, whose memory layout does not allow them.
+    """
+    return attrs.define(cls, kw_only=True, eq=False, slots=False, repr=False)
+
+
+@_error
+class VideosError(Exception):
+    """The root of everything this library raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), attrs.asdict(self, recurse=False))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+def _rebuild(kind: type[VideosError], facts: dict[str, Any]) -> VideosError:
+    return kind(**facts)
+
+
+@attrs.frozen(kw_only=True)
+class Violation:
+    """One rule that one field of a request breaks.
+
+    Attributes:
+        field: The field's name, with an index for items (``reference_images[2]``).
+        rule: What must hold, as a phrase that follows the field's name.
+        value: The value that was given; shortened in texts, whole here.
+    """
+
+    field: str
+    rule: str
+    value: object
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.rule}, got {_shorten(self.value)}"
+
+
+@_error
+class ConfigurationError(VideosError, ValueError):
+    """A setting of the session is wrong; nothing was sent.
+
+    Attributes:
+        setting: The argument or environment variable.
+        problem: What is wrong with it and what to do, as a phrase that follows its name.
+    """
+
+    setting: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} {self.problem}"
+
+
+@_error
+class InvalidRequest(VideosError, ValueError):
+    """The request breaks one or more rules; nothing was sent.
+
+    Attributes:
+        violations: Every rule that is broken, in the order of the fields.
+        key: The caller's name for the request, where it has one.
+    """
+
+    violations: tuple[Violation, ...]
+    key: Key | None = None
+
+    def __str__(self) -> str:
+        listed = "; ".join(map(str, self.violations))
+        name = "" if self.key is None else f" {self.key!r}"
+        return f"request{name} was not sent: {listed}"
+
+
+@_error
+class InvalidResponse(VideosError):
+    """An answer that is not what the contract promises.
+
+    Attributes:
+        path: Where in the body, as a JSON path (``$.created``).
+        problem: What is wrong there.
+        http_status: The status of the answer, where there was one.
+        task_id: The task that was asked for, where there was one.
+    """
+
+    path: str
+    problem: str
+    http_status: int | None = None
+    task_id: str | None = None
+
+    def __str__(self) -> str:
+        status = "" if self.http_status is None else f" (HTTP {self.http_status})"
+        return f"the service's answer{status} is not the contract's: {self.path} {self.problem}"
+
+
+@_error
+class SessionClosed(VideosError, RuntimeError):
+    """The session was closed; open a new one."""
+
+    def __str__(self) -> str:
+        return "the session is closed: open a new VideosSession"
+
+
+# --- one POST ------------------------------------------------------------------------------
+
+
+@_error
+class SubmissionError(VideosError):
+    """A submission that brought no task.
+
+    Attributes:
+        request: What was to be submitted.
+        reason: What happened, in words.
+        http_status: The status of the last answer, or None where none came.
+        service_message: What the service said about it, or None.
+        task_id: An id the service gave in spite of it, or None.
+        key: The caller's name for the request, where it has one.
+        attempts: How many times the request was tried.
+    """
+
+    request: VideoRequest
+    reason: str
+    http_status: int | None = None
+    service_message: str | None = None
+    task_id: str | None = None
+    key: Key | None = None
+    attempts: int = 1
+
+    def _facts(self) -> str:
+        parts = [self.reason]
+        if self.http_status is not None:
+            parts.append(f"HTTP {self.http_status}")
+        if self.service_message:
+            parts.append(f"the service said: {self.service_message}")
+        if self.task_id is not None:
+            parts.append(f"task id {self.task_id}")
+        return "; ".join(parts)
+
+    def _name(self) -> str:
+        return "submission" if self.key is None else f"submission {self.key!r}"
+
+
+@_error
+class NotSubmitted(SubmissionError):
+    """The service never accepted the request, so nothing is billed."""
+
+    def __str__(self) -> str:
+        tries = "once" if self.attempts == 1 else f"{self.attempts} times"
+        return (
+            f"{self._name()} did not reach the service, tried {tries}: {self._facts()}. "
+            "Nothing is billed: check the address and the network, then submit again"
+        )
+
+
+@_error
+class SubmissionRefused(SubmissionError):
+    """The service refused the request, so nothing is billed; sending it again will not help."""
+
+    def __str__(self) -> str:
+        return f"{self._name()} was refused: {self._facts()}. Change the request before trying again"
+
+
+@_error
+class AccountRefused(SubmissionRefused):
+    """The service refused the account (401, 402 or 403): the next submission would fail too."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self._name()} was refused: {self._facts()}. "
+            "Check the API key and the balance of the account; every other submission would fail too"
+        )
+
+
+@_error
+class SubmissionUncertain(SubmissionError):
+    """The request may have been accepted and billed, but no task id came back.
+
+    It is never sent again by itself: find out at the service whether it was accepted, and only
+    then submit again.
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"{self._name()} may have been accepted and billed, but brought no task id: "
+            f"{self._facts()}. It was not sent again; "
+            "look the task up at the service before you submit it once more"
+        )
+
+
+# --- a task whose id is known --------------------------------------------------------------
+
+
+@_error
+class TaskError(VideosError):
+    """Trouble with a task whose id is known.
+
+    Attributes:
+        task_id: The id; ask again with ``session.query(task_id)``.
+        task: The last snapshot that was seen, or None.
+        key: The caller's name for the task, where it has one.
+    """
+
+    task_id: str
+    task: VideoTask | None = None
+    key: Key | None = None
+
+    def _name(self) -> str:
+        return self.task_id if self.key is None else f"{self.task_id} ({self.key!r})"
+
+
+@_error
+class GenerationFailed(TaskError):
+    """The service ended the task as failed.
+
+    Attributes:
+        reason: What the service said, or None where it said nothing.
+    """
+
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        said = self.reason or "the service gave no reason"
+        return f"task {self._name()} failed: {said}. Change the prompt or the media and submit anew"
+
+
+@_error
+class WaitTimeout(TaskError, TimeoutError):
+    """The deadline came before the task's end; the task itself goes on at the service.
+
+    Attributes:
+        timeout_s: How long was waited, in seconds.
+        last_error: The trouble of the last poll in words, or None where it went well.
+    """
+
+    timeout_s: float
+    last_error: str | None = None
+
+    def __str__(self) -> str:
+        seen = "never answered for" if self.task is None else f"last seen {self.task.status!s}"
+        trouble = "" if self.last_error is None else f", last poll: {self.last_error}"
+        return (
+            f"task {self._name()} did not end within {self.timeout_s:g} s ({seen}{trouble}). "
+            "It goes on at the service: wait for the same id again, with a longer timeout"
+        )
+
+
+@_error
+class QueryFailed(TaskError):
+    """Too many bad answers in a row for one task; the task itself may be well.
+
+    Attributes:
+        reason: What the last answer was, in words.
+        attempts: How many times in a row it went wrong.
+        http_status: The status of the last answer, or None where none came.
+    """
+
+    reason: str
+    attempts: int
+    http_status: int | None = None
+
+    def __str__(self) -> str:
+        times = "once" if self.attempts == 1 else f"{self.attempts} times in a row"
+        return (
+            f"task {self._name()} could not be queried, {times}: {self.reason}. "
+            "The id stays valid: query it again when the service is well"
+        )
+
+
+@_error
+class QueryRefused(TaskError):
+    """The service refuses to tell about the task.
+
+    Attributes:
+        reason: What the service answered, in words.
+        http_status: The status of the answer.
+        service_message: What the service said about it, or None.
+    """
+
+    reason: str
+    http_status: int
+    service_message: str | None = None
+
+    _next_step = "Check the API key, then query the same id again"
+
+    def __str__(self) -> str:
+        said = f": {self.service_message}" if self.service_message else ""
+        return (
+            f"the service refused to tell about task {self._name()}: "
+            f"{self.reason} (HTTP {self.http_status}){said}. {self._next_step}"
+        )
+
+
+@_error
+class TaskNotFound(QueryRefused):
+    """The service does not know the id (any more)."""
+
+    _next_step = "Check the id and the base URL; the service may also have dropped an old task"
+
+
+# --- the file ------------------------------------------------------------------------------
+
+
+@_error
+class DownloadError(VideosError):
+    """The video could not be brought into a whole file; no file stands under the final name.
+
+    Attributes:
+        task_id: The task whose video it is.
+        target: The path it was to be written to.
+        reason: What happened, in words.
+    """
+
+    task_id: str
+    target: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"video of task {self.task_id} was not saved to {self.target}: {self.reason}"
+
+
+@_error
+class TargetExists(DownloadError, FileExistsError):
+    """The target is there already and was left as it is."""
+
+    # OSError's own __str__ would win otherwise: it looks at args.
+    __str__ = DownloadError.__str__
+
+
+@_error
+class VideoUnavailable(DownloadError):
+    """There is no URL for the video, or none that works any more."""
+
+
+@_error
+class DownloadIncomplete(DownloadError):
+    """What arrived is not the whole file.
+
+    Attributes:
+        received_bytes: How many bytes arrived.
+        expected_bytes: How many were declared, or None where none were.
+    """
+
+    received_bytes: int
+    expected_bytes: int | None
+
+
+def _shorten(value: object) -> str:
+    """Show a value without letting it flood a log line."""
+    try:
+        shown = repr(value)
+    except Exception as error:  # noqa: BLE001 - a value's own repr may do anything
+        return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
+    # A lone surrogate in the text would make the message itself unprintable.
+    shown = shown.encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(shown) > _VALUE_LIMIT:
+        size = f", {len(value)} long" if isinstance(value, (str, bytes, list, tuple, dict)) else ""
+        return f"{shown[:_VALUE_LIMIT]}… ({type(value).__name__}{size})"
+    return shown if isinstance(value, str) else f"{shown} ({type(value).__name__})"
