@@ -15,7 +15,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 import cattrs
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import (
+    make_dict_structure_fn,
+    make_dict_unstructure_fn,
+    override,
+)
 
 from videos_async._json import JsonFlaw, loads
 from videos_async.errors import InvalidRequest, InvalidResponse, Violation
@@ -53,10 +57,12 @@ def _strict_text(value: Any, _: Any = None) -> str:
 
 
 def _strict_id(value: Any, _: Any = None) -> str:
-    flaw = f"must be text, got {_kind(value)}" if not isinstance(value, str) else task_id_flaw(value)
+    if not isinstance(value, str):
+        raise _WrongType(f"must be text, got {_kind(value)}")
+    flaw = task_id_flaw(value)
     if flaw is not None:
         raise _WrongType(flaw)
-    return cast("str", value)
+    return value
 
 
 def _strict_int(value: Any, _: Any = None) -> int:
@@ -126,34 +132,35 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(int, _strict_int)
     converter.register_structure_hook(float, _strict_float)
     converter.register_structure_hook(Status, _status)
-    task_renames = {name: override(rename=api) for name, api in _TASK_NAMES.items()}
-    converter.register_structure_hook(
-        VideoTask,
-        make_dict_structure_fn(
-            VideoTask,
-            converter,
-            extra=override(struct_hook=_as_it_is),
-            **{**task_renames, "id": override(struct_hook=_strict_id)},
-        ),
-    )
-    # cattrs is typed for any class here, hence the ignores: `override` is what it documents.
-    converter.register_unstructure_hook(
-        VideoTask,
-        make_dict_unstructure_fn(VideoTask, converter, extra=override(omit=True), **task_renames),
-    )
-    # The values of a request are judged all at once by `specs.violations`, so they pass as they are.
-    as_given = {name: override(struct_hook=_as_it_is) for name in (*API_NAMES, "extra")}
-    converter.register_structure_hook(
-        VideoRequest, make_dict_structure_fn(VideoRequest, converter, **as_given)
-    )
-    request_renames = {name: override(rename=api) for name, api in API_NAMES.items()}
-    converter.register_unstructure_hook(
+    as_it_is = override(struct_hook=_as_it_is)
+    # The values of a request pass as they are: `specs.violations` judges them all at once.
+    _register(
+        converter,
         VideoRequest,
-        make_dict_unstructure_fn(
-            VideoRequest, converter, extra=override(omit=True), **request_renames
-        ),
+        structure=dict.fromkeys((*API_NAMES, "extra"), as_it_is),
+        unstructure={name: override(rename=api) for name, api in API_NAMES.items()},
     )
+    renames = {name: override(rename=api) for name, api in _TASK_NAMES.items()}
+    strict = {"id": override(struct_hook=_strict_id), "extra": as_it_is}
+    _register(converter, VideoTask, structure={**renames, **strict}, unstructure=renames)
     return converter
+
+
+def _register(
+    converter: cattrs.Converter,
+    kind: type[VideoRequest | VideoTask],
+    *,
+    structure: Mapping[str, Any],
+    unstructure: Mapping[str, Any],
+) -> None:
+    """Register both directions of a class; `extra` is spread over the object by its writer."""
+    # The generators take overrides as keyword arguments beside options of other types.
+    overrides: dict[str, Any] = dict(structure)
+    converter.register_structure_hook(kind, make_dict_structure_fn(kind, converter, **overrides))
+    overrides = {**unstructure, "extra": override(omit=True)}
+    converter.register_unstructure_hook(
+        kind, make_dict_unstructure_fn(kind, converter, **overrides)
+    )
 
 
 _CONVERTER: Final = _make_converter()
@@ -233,11 +240,8 @@ def _parsed(data: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             value = loads(data)
         except JsonFlaw as flaw:
-            broken = Violation(field=flaw.path, rule=f"must be JSON, but {flaw.problem}", value=data)
-        else:
-            broken = None
-        if broken is not None:
-            raise InvalidRequest(violations=(broken,))
+            broken = Violation(field=flaw.path, rule=f"is no JSON: {flaw.problem}", value=data)
+            raise InvalidRequest(violations=(broken,)) from None
     if not isinstance(value, Mapping):
         rule = "must be a JSON object with the fields of a request"
         raise InvalidRequest(violations=(Violation(field="$", rule=rule, value=value),))
@@ -289,11 +293,7 @@ def task_from_json(data: bytes | str | Mapping[str, Any]) -> VideoTask:
         try:
             answer = loads(data)
         except JsonFlaw as flaw:
-            broken = InvalidResponse(path=flaw.path, problem=flaw.problem)
-        else:
-            broken = None
-        if broken is not None:
-            raise broken
+            raise InvalidResponse(path=flaw.path, problem=flaw.problem) from None
     return task_from_answer(answer)
 
 
@@ -324,13 +324,10 @@ def task_from_answer(
     for name in ("id", "status"):
         if name not in fields:
             raise InvalidResponse(path=f"$.{name}", problem="is missing")
-    problem = None
     try:
         task = _CONVERTER.structure(fields, VideoTask)
     except cattrs.ClassValidationError as group:
-        problem = _first_problem(group, paths)
-    if problem is not None:
-        raise problem
+        raise _first_problem(group, paths) from None
     if task_id is not None and task.id != task_id:
         raise InvalidResponse(path=paths.get("id", "$.id"), problem=f"is another task's: {task.id}")
     return task
@@ -360,7 +357,7 @@ def find_message(answer: object) -> str | None:
         if message:
             return message
     nested = whole.get("data")
-    return find_message(nested) if isinstance(nested, dict) else None
+    return find_message(cast("object", nested)) if isinstance(nested, dict) else None
 
 
 def _fields_of_task(answer: dict[str, Any], paths: dict[str, str]) -> dict[str, Any]:
@@ -456,5 +453,3 @@ def _first_problem(group: cattrs.ClassValidationError, paths: dict[str, str]) ->
         path = paths.get(name, f"$.{name}")
         return InvalidResponse(path=path, problem=str(error))
     return InvalidResponse(path="$", problem=f"cannot be read: {without_notes[0]}")
-
-

@@ -118,9 +118,7 @@ def _locate_number(text: str) -> JsonFlaw:
     try:
         marked: object = _MARKING_DECODER.decode(text)
     except json.JSONDecodeError as error:
-        return JsonFlaw(
-            path="$", problem=f"is not JSON: {error.msg} at character {error.pos}"
-        )
+        return JsonFlaw(path="$", problem=f"is not JSON: {error.msg} at character {error.pos}")
     except RecursionError:
         return JsonFlaw(path="$", problem=f"is nested deeper than {DEPTH_LIMIT} levels")
     for path, value in _walk(marked):

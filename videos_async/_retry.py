@@ -30,7 +30,7 @@ import attrs
 
 from videos_async._converter import find_message, find_task_id, task_from_answer
 from videos_async._settings import at_least, whole_at_least
-from videos_async.errors import InvalidResponse
+from videos_async.errors import InvalidResponse, Key, QueryFailed, QueryRefused, TaskNotFound
 from videos_async.models import Status, VideoTask
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "Uncertain",
     "judge_query",
     "judge_submission",
+    "query_error",
 ]
 
 
@@ -316,6 +317,30 @@ def judge_query(outcome: Outcome, *, task_id: str, policy: RetryPolicy) -> Query
         retry_after_s=outcome.retry_after_s,
         is_throttle=status == 429,
         is_refusal=status in policy.account_statuses or status in policy.refused_statuses,
+    )
+
+
+def query_error(
+    trouble: Trouble, *, task_id: str, task: VideoTask | None, key: Key | None, attempts: int
+) -> QueryFailed | QueryRefused:
+    """Make the error with which a task is given up; its id stays in hand."""
+    if not trouble.is_refusal or trouble.http_status is None:
+        return QueryFailed(
+            task_id=task_id,
+            task=task,
+            key=key,
+            reason=trouble.reason,
+            attempts=attempts,
+            http_status=trouble.http_status,
+        )
+    kind = TaskNotFound if trouble.http_status == 404 else QueryRefused
+    return kind(
+        task_id=task_id,
+        task=task,
+        key=key,
+        reason=trouble.reason,
+        http_status=trouble.http_status,
+        service_message=trouble.message,
     )
 
 

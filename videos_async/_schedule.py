@@ -27,15 +27,19 @@ from typing import TypeAlias
 
 import attrs
 
-from videos_async._retry import QueryVerdict, RetryBudget, RetryPolicy, Seen, Trouble
+from videos_async._retry import (
+    QueryVerdict,
+    RetryBudget,
+    RetryPolicy,
+    Seen,
+    Trouble,
+    query_error,
+)
 from videos_async._settings import at_least, whole_at_least
 from videos_async.errors import (
     ConfigurationError,
     GenerationFailed,
     Key,
-    QueryFailed,
-    QueryRefused,
-    TaskNotFound,
     VideosError,
     WaitTimeout,
 )
@@ -69,9 +73,7 @@ class PollPolicy:
     """
 
     min_interval_s: float = attrs.field(default=30.0, validator=at_least(0))
-    max_interval_s: float = attrs.field(
-        default=60.0, validator=[at_least(0), _not_below_minimum]
-    )
+    max_interval_s: float = attrs.field(default=60.0, validator=[at_least(0), _not_below_minimum])
     max_failures: int = attrs.field(default=20, validator=whole_at_least(1))
     max_refusals: int = attrs.field(default=3, validator=whole_at_least(1))
 
@@ -248,9 +250,8 @@ class Schedule:
             pause_s = trouble.retry_after_s or 0.0
             self._wait(followed, max(pause_s, self._policy.interval_s(self._random)), now_s)
             return None
-        if trouble.is_refusal:
-            followed.refusals += 1
         followed.failures += 1
+        followed.refusals += trouble.is_refusal
         error = self._given_up(followed, trouble)
         if error is not None:
             return self._end(followed, error, now_s)
@@ -268,26 +269,17 @@ class Schedule:
         return pause_s if trouble.retry_after_s else min(pause_s, interval_s)
 
     def _given_up(self, followed: _Followed, trouble: Trouble) -> VideosError | None:
-        if trouble.http_status is not None and followed.refusals >= self._policy.max_refusals:
-            kind = TaskNotFound if trouble.http_status == 404 else QueryRefused
-            return kind(
-                task_id=followed.task_id,
-                task=followed.task,
-                key=followed.key,
-                reason=trouble.reason,
-                http_status=trouble.http_status,
-                service_message=trouble.message,
-            )
-        if followed.failures >= self._policy.max_failures:
-            return QueryFailed(
-                task_id=followed.task_id,
-                task=followed.task,
-                key=followed.key,
-                reason=trouble.reason,
-                attempts=followed.failures,
-                http_status=trouble.http_status,
-            )
-        return None
+        # A refusal and an outage are counted apart: one 404 between two 503 ends nothing.
+        patience = trouble.is_refusal and followed.refusals < self._policy.max_refusals
+        if patience or (not trouble.is_refusal and followed.failures < self._policy.max_failures):
+            return None
+        return query_error(
+            trouble,
+            task_id=followed.task_id,
+            task=followed.task,
+            key=followed.key,
+            attempts=followed.failures,
+        )
 
     def _timeout_error(self, followed: _Followed) -> WaitTimeout:
         assert followed.deadline_s is not None  # noqa: S101 - only such a task is given up

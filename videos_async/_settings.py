@@ -12,7 +12,15 @@ import attrs
 
 from videos_async.errors import ConfigurationError
 
-__all__ = ["ApiKey", "DEFAULT_BASE_URL", "api_root", "at_least", "is_loopback", "whole_at_least"]
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "ApiKey",
+    "api_root",
+    "at_least",
+    "is_loopback",
+    "timeout_flaw",
+    "whole_at_least",
+]
 
 DEFAULT_BASE_URL = "https://zcbservice.aizfw.cn/kyyReactApiServer"
 
@@ -77,9 +85,9 @@ def api_root(
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        flaw: str | None = f"must be an http or https URL ({error}), got {text!r}"
-    else:
-        flaw = _address_flaw(parts, host, port, plain_http_hosts)
+        problem = f"must be an http or https URL ({error}), got {text!r}"
+        raise ConfigurationError(setting=setting, problem=problem) from None
+    flaw = _address_flaw(parts, host, port, plain_http_hosts)
     if flaw is not None:
         raise ConfigurationError(setting=setting, problem=flaw)
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
@@ -114,6 +122,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def timeout_flaw(timeout_s: object) -> str | None:
+    """Tell what keeps a value from being a time to wait, or None when it is one."""
+    if timeout_s is None:
+        return None
+    is_bool = isinstance(timeout_s, bool)
+    # NaN is not above zero either.
+    if isinstance(timeout_s, (int, float)) and not is_bool and 0 < timeout_s < math.inf:
+        return None
+    return f"must be a number of seconds above 0, or None to wait for ever, got {timeout_s!r}"
 
 
 def at_least(minimum: float, *, optional: str = "") -> Callable[[Any, Any, Any], None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote
@@ -89,7 +90,7 @@ class Exchange:
 
     sent: bool
     status: int | None = None
-    headers: Mapping[str, str] = attrs.field(factory=dict)
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     body: bytes | None = None
     trouble: str | None = None
 
@@ -163,7 +164,10 @@ def parse_retry_after(value: str, *, unix_now_s: float) -> float | None:
     if seconds is not None:
         return float(seconds[1])
     try:
-        date_s = parsedate_to_datetime(value).timestamp()
+        date = parsedate_to_datetime(value)
+        # HTTP dates are in GMT, also where they say so in a way that parses as "unknown".
+        return max(
+            0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - unix_now_s
+        )
     except (ValueError, OverflowError):
         return None
-    return max(0.0, date_s - unix_now_s)

@@ -29,7 +29,8 @@ survives pickling. None ever holds the API key.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, dataclass_transform
+from collections.abc import Sized
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, dataclass_transform
 
 import attrs
 
@@ -83,7 +84,9 @@ class VideosError(Exception):
     """The root of everything this library raises on purpose."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), attrs.asdict(self, recurse=False))
+        # mypy knows a class made by our own decorator as plain.
+        fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(cast("Any", type(self)))
+        return _rebuild, (type(self), {field.name: getattr(self, field.name) for field in fields})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -230,7 +233,9 @@ class SubmissionRefused(SubmissionError):
     """The service refused the request, so nothing is billed; sending it again will not help."""
 
     def __str__(self) -> str:
-        return f"{self._name()} was refused: {self._facts()}. Change the request before trying again"
+        return (
+            f"{self._name()} was refused: {self._facts()}. Change the request before trying again"
+        )
 
 
 @_error
@@ -240,7 +245,7 @@ class AccountRefused(SubmissionRefused):
     def __str__(self) -> str:
         return (
             f"{self._name()} was refused: {self._facts()}. "
-            "Check the API key and the balance of the account; every other submission would fail too"
+            "Check the API key and the account's balance; every other submission would fail too"
         )
 
 
@@ -426,6 +431,6 @@ def _shorten(value: object) -> str:
     # A lone surrogate in the text would make the message itself unprintable.
     shown = shown.encode("utf-8", "backslashreplace").decode("utf-8")
     if len(shown) > _VALUE_LIMIT:
-        size = f", {len(value)} long" if isinstance(value, (str, bytes, list, tuple, dict)) else ""
+        size = f", {len(value)} long" if isinstance(value, Sized) else ""
         return f"{shown[:_VALUE_LIMIT]}… ({type(value).__name__}{size})"
     return shown if isinstance(value, str) else f"{shown} ({type(value).__name__})"

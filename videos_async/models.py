@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -73,12 +73,12 @@ class Mode(Enum):
 
 def _sequence(value: Iterable[str]) -> tuple[str, ...]:
     """Freeze a list; leave what is none as it is, for the rules to complain about."""
-    return tuple(value) if isinstance(value, (list, tuple)) else value  # type: ignore[return-value]
+    return tuple(value) if isinstance(value, (list, tuple)) else cast("tuple[str, ...]", value)
 
 
 def _mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Copy a mapping, so that the caller's later changes do not reach a frozen object."""
-    return dict(value) if isinstance(value, Mapping) else value  # pyright: ignore[reportUnnecessaryIsInstance]
+    return dict(value) if isinstance(cast("object", value), Mapping) else value
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +113,7 @@ class VideoRequest:
     last_image: str | None = None
     reference_images: tuple[str, ...] = attrs.field(default=(), converter=_sequence)
     reference_videos: tuple[str, ...] = attrs.field(default=(), converter=_sequence)
-    extra: Mapping[str, Any] = attrs.field(factory=dict, converter=_mapping, hash=False)
+    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], converter=_mapping, hash=False)
 
     @property
     def mode(self) -> Mode:
@@ -146,7 +146,7 @@ def task_id_flaw(task_id: object) -> str | None:
         return f"must not be a path segment with a meaning of its own, got {task_id!r}"
     if not task_id.isprintable():
         # Lone surrogates are not printable either.
-        return f"must not contain control characters, got {ascii(task_id)}"
+        return f"must not contain control characters, got {task_id!a}"
     return None
 
 
@@ -196,7 +196,7 @@ class VideoTask:
     error: str | None = None
     progress: float | None = None
     extra: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=_mapping, hash=False, repr=_shown_names
+        factory=dict[str, Any], converter=_mapping, hash=False, repr=_shown_names
     )
 
     @property

@@ -105,15 +105,11 @@ def violations(request: VideoRequest, models: Mapping[str, ModelSpec]) -> tuple[
             _model(request.model, models),
             _prompt(request.prompt, spec),
             _duration(request.duration, spec),
-            _choice("ratio", request.ratio, spec and spec.ratios, spec),
-            _choice("resolution", request.resolution, spec and spec.resolutions, spec),
+            _choice("ratio", request.ratio, spec),
+            _choice("resolution", request.resolution, spec),
             _frames(request),
-            _references(
-                "reference_images", request.reference_images, spec and spec.reference_image_limit
-            ),
-            _references(
-                "reference_videos", request.reference_videos, spec and spec.reference_video_limit
-            ),
+            _references("reference_images", request.reference_images, spec),
+            _references("reference_videos", request.reference_videos, spec),
             _extra(request.extra),
         )
     )
@@ -171,15 +167,15 @@ def _span(durations: Collection[int]) -> str:
     return " or ".join(map(str, ordered))
 
 
-def _choice(
-    field: str, value: object, allowed: tuple[str, ...] | None, spec: ModelSpec | None
-) -> Iterator[Violation]:
+def _choice(field: str, value: object, spec: ModelSpec | None) -> Iterator[Violation]:
     flaw = _text_flaw(value)
     if flaw is not None:
         yield Violation(field=field, rule=flaw, value=value)
-    elif spec is not None and allowed is not None and value not in allowed:
-        rule = f"must be {' or '.join(map(repr, allowed))} for model {spec.name!r}"
-        yield Violation(field=field, rule=rule, value=value)
+    elif spec is not None:
+        allowed = spec.ratios if field == "ratio" else spec.resolutions
+        if value not in allowed:
+            rule = f"must be {' or '.join(map(repr, allowed))} for model {spec.name!r}"
+            yield Violation(field=field, rule=rule, value=value)
 
 
 def _frames(request: VideoRequest) -> Iterator[Violation]:
@@ -198,14 +194,17 @@ def _frames(request: VideoRequest) -> Iterator[Violation]:
             yield Violation(field=field, rule=rule, value=urls)
 
 
-def _references(field: str, urls: object, limit: int | None) -> Iterator[Violation]:
+def _references(field: str, urls: object, spec: ModelSpec | None) -> Iterator[Violation]:
     if not isinstance(urls, tuple):
         yield Violation(field=field, rule="must be a list of URLs", value=urls)
         return
     items = cast("tuple[object, ...]", urls)
-    if limit is not None and len(items) > limit:
-        rule = f"must be at most {limit} URLs, is {len(items)}"
-        yield Violation(field=field, rule=rule, value=items)
+    if spec is not None:
+        images = field == "reference_images"
+        limit = spec.reference_image_limit if images else spec.reference_video_limit
+        if len(items) > limit:
+            rule = f"must be at most {limit} URLs for model {spec.name!r}, is {len(items)}"
+            yield Violation(field=field, rule=rule, value=items)
     for index, url in enumerate(items):
         yield from _url(f"{field}[{index}]", url)
 
@@ -286,7 +285,9 @@ def _json_flaw(root: object) -> str | None:
 
 def _scalar_flaw(value: object) -> str | None:
     if isinstance(value, str):
-        return "must be valid Unicode without lone surrogates" if _has_lone_surrogate(value) else None
+        return (
+            "must be valid Unicode without lone surrogates" if _has_lone_surrogate(value) else None
+        )
     if isinstance(value, float) and not math.isfinite(value):
         return "must be JSON: a number is finite"
     if isinstance(value, int) and value.bit_length() > 1024:

@@ -1,0 +1,387 @@
+"""The socket side: the only file that imports aiohttp's client.
+
+It makes one exchange at a time and reports it as data. Nothing of aiohttp leaves this file, its
+exceptions least of all: the same ones are raised for "the service never read it" and "it was
+accepted, then the line died", and their reprs and tracebacks hold the Authorization header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+import attrs
+from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
+
+from videos_async._settings import ApiKey, at_least, is_loopback
+from videos_async._version import __version__
+from videos_async._wire import ANSWER_LIMIT_BYTES, Endpoints, Exchange
+from videos_async.errors import SessionClosed
+from videos_async.models import without_query
+
+__all__ = ["FileAnswer", "SentMark", "Timeouts", "Transport", "TransportTrouble"]
+
+# Short enough that no server is known to close a connection this young, so that a create call
+# never meets a close in flight, which would make doubt.
+_SUBMIT_KEEPALIVE_S: Final = 1.0
+# A free call that meets a close in flight is simply made again.
+_QUERY_KEEPALIVE_S: Final = 15.0
+_REDIRECT_LIMIT: Final = 5
+_TROUBLE_LIMIT: Final = 300
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """How long one exchange may take.
+
+    Attributes:
+        connect_s: To get a connection, in seconds.
+        submit_s: For a create call as a whole, in seconds. One that runs out after its bytes
+            left is uncertain, so be generous.
+        query_s: For a result call as a whole, in seconds.
+        download_stall_s: Longest silence of a file server in a download, in seconds.
+    """
+
+    connect_s: float = attrs.field(default=10.0, validator=at_least(0.001))
+    submit_s: float = attrs.field(default=60.0, validator=at_least(0.001))
+    query_s: float = attrs.field(default=30.0, validator=at_least(0.001))
+    download_stall_s: float = attrs.field(default=30.0, validator=at_least(0.001))
+
+
+@attrs.define
+class SentMark:
+    """Whether a byte of a request's body may have left this machine."""
+
+    sent: bool = False
+
+
+class _MarkedBody(aiohttp.BytesPayload):
+    """A request body that leaves a mark before its first byte is handed to the socket.
+
+    aiohttp holds the headers back until the body is written, and a create call without its body
+    cannot be accepted, so this is the exact line between "not accepted" and "maybe". Unlike a
+    trace hook it also works in a client session that was handed in, and costs nothing.
+    """
+
+    def __init__(self, body: bytes, mark: SentMark) -> None:
+        super().__init__(body, content_type="application/json")
+        self._mark = mark
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self._mark.sent = True
+        await super().write(writer)
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        self._mark.sent = True
+        await super().write_with_length(writer, content_length)
+
+
+class TransportTrouble(Exception):
+    """A file could not be read to its end; the text says why. Never leaves the library."""
+
+
+@attrs.frozen
+class FileAnswer:
+    """The answer of a file server, its body still to be read.
+
+    Attributes:
+        status: The HTTP status.
+        length_bytes: The declared length, or None.
+        is_delimited: Whether the end of the body can be told from a broken connection.
+        media_type: What the server calls it.
+        chunks: The body, piece by piece; raises `TransportTrouble` when it breaks.
+    """
+
+    status: int
+    length_bytes: int | None
+    is_delimited: bool
+    media_type: str
+    chunks: AsyncIterator[bytes]
+
+
+class Transport:
+    """Connections to the service and, apart from them and without the key, to file servers.
+
+    Args:
+        endpoints: Where the calls go.
+        key: The API key; it goes to `endpoints` and nowhere else.
+        timeouts: How long an exchange may take.
+        proxy: URL of an HTTP proxy, or None.
+        plain_http_hosts: Hosts a video may be fetched from without TLS, besides loopback when
+            the API itself is there.
+        client_session: A session to make the API calls with; it stays its owner's to close.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoints: Endpoints,
+        key: ApiKey,
+        timeouts: Timeouts,
+        proxy: str | None,
+        plain_http_hosts: Collection[str],
+        client_session: aiohttp.ClientSession | None,
+    ) -> None:
+        self._endpoints = endpoints
+        self._key = key
+        self._proxy = proxy
+        self._plain_http_hosts = frozenset(plain_http_hosts)
+        self._injected = client_session
+        self._owned: dict[str, aiohttp.ClientSession] = {}
+        self._is_closed = False
+        self._headers = {
+            "Authorization": _HeaderValue(f"Bearer {key}"),
+            "Accept": "application/json",
+            # 292 kB of gzip can become 300 MB in one read.
+            "Accept-Encoding": "identity",
+            "User-Agent": f"videos-async/{__version__}",
+        }
+        self._timeouts = timeouts
+        self._submit_timeout = aiohttp.ClientTimeout(
+            total=timeouts.submit_s, connect=timeouts.connect_s
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are connections of our own that want closing."""
+        return bool(self._owned)
+
+    async def aclose(self) -> None:
+        """Close every connection of our own; closing twice is fine."""
+        self._is_closed = True
+        while self._owned:
+            _, client = self._owned.popitem()
+            await client.close()
+
+    # --- the two calls -------------------------------------------------------------------
+
+    async def submit(self, body: bytes, *, idempotency_key: str, mark: SentMark) -> Exchange:
+        """Make one create call.
+
+        Args:
+            body: The JSON to send.
+            idempotency_key: Names this submission across its tries; the contract documents no
+                use of it.
+            mark: Set before the first byte of the body is handed to the socket.
+        """
+        headers = {**self._headers, "Idempotency-Key": idempotency_key}
+        return await self._exchange(
+            self._injected or self._client("submit", keepalive_s=_SUBMIT_KEEPALIVE_S),
+            "POST",
+            self._endpoints.create,
+            mark,
+            headers=headers,
+            data=_MarkedBody(body, mark),
+            timeout=self._submit_timeout,
+        )
+
+    async def query(self, task_id: str, *, timeout_s: float) -> Exchange:
+        """Make one result call, within `timeout_s` seconds at most."""
+        limit_s = min(self._timeouts.query_s, timeout_s)
+        return await self._exchange(
+            self._injected or self._client("query"),
+            "GET",
+            self._endpoints.result(task_id),
+            SentMark(),
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=limit_s, connect=self._timeouts.connect_s),
+        )
+
+    async def _exchange(
+        self,
+        client: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        mark: SentMark,
+        **options: Any,
+    ) -> Exchange:
+        try:
+            # Nothing that a handed-in session may be set to can resend, redirect, decode or
+            # raise behind our back.
+            async with client.request(
+                method,
+                URL(url, encoded=True),
+                allow_redirects=False,
+                auto_decompress=False,
+                raise_for_status=False,
+                middlewares=(),
+                **options,
+            ) as response:
+                body, trouble = await self._read_body(response)
+                return Exchange(
+                    sent=mark.sent,
+                    status=response.status,
+                    headers=response.headers,
+                    body=body,
+                    trouble=trouble,
+                )
+        except Exception as error:  # noqa: BLE001 - whatever it was, what counts is the mark
+            trouble = self._describe(error)
+        if self._is_closed or client.closed:
+            if not mark.sent:
+                raise SessionClosed
+            trouble = "the session was closed before an answer came"
+        return Exchange(sent=mark.sent, trouble=trouble)
+
+    async def _read_body(self, response: aiohttp.ClientResponse) -> tuple[bytes | None, str | None]:
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":
+            response.close()
+            return None, f"the body is encoded as {encoding[:20]!r}, which was not asked for"
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async for piece in response.content.iter_any():
+                size += len(piece)
+                if size > ANSWER_LIMIT_BYTES:
+                    response.close()
+                    return None, f"the body is larger than {ANSWER_LIMIT_BYTES} bytes"
+                pieces.append(piece)
+        except (aiohttp.ClientError, OSError) as error:
+            # The status is in hand and can be all that is needed: a 429 stays one.
+            trouble = self._describe(error)
+            return None, trouble
+        body = b"".join(pieces)
+        key = self._key.encode()
+        # A service that echoes the key must not get it into an error, a log or a snapshot.
+        return body.replace(key, b"[api key]") if key in body else body, None
+
+    # --- files ---------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def open_file(self, url: str) -> AsyncGenerator[FileAnswer]:
+        """Ask a file server for a file, on a connection that never carries the key.
+
+        Args:
+            url: An absolute http or https URL.
+
+        Raises:
+            TransportTrouble: When no answer comes, or a redirect leads where it must not.
+        """
+        response = await self._follow(url)
+        try:
+            yield FileAnswer(
+                response.status,
+                response.content_length,
+                response.content_length is not None or _is_chunked(response),
+                response.content_type,
+                self._chunks(response),
+            )
+        finally:
+            response.close()
+
+    async def _follow(self, url: str) -> aiohttp.ClientResponse:
+        for _ in range(_REDIRECT_LIMIT + 1):
+            self._check_file_url(url)
+            response = await self._get_file(url)
+            target = response.headers.get("Location")
+            if response.status not in (301, 302, 303, 307, 308) or target is None:
+                encoding = response.headers.get("Content-Encoding", "identity")
+                if encoding.lower() == "identity":
+                    return response
+                response.close()
+                raise TransportTrouble(f"the file is encoded as {encoding[:20]!r}, uninvited")
+            response.close()
+            url = urljoin(url, target)
+        raise TransportTrouble(f"more than {_REDIRECT_LIMIT} redirects")
+
+    async def _get_file(self, url: str) -> aiohttp.ClientResponse:
+        timeout = aiohttp.ClientTimeout(
+            # A total would kill a long download; silence is what tells a dead one.
+            total=None,
+            connect=self._timeouts.connect_s,
+            sock_read=self._timeouts.download_stall_s,
+        )
+        try:
+            return await self._client("files").get(
+                URL(url, encoded=True),
+                headers={
+                    "Accept-Encoding": "identity",
+                    "User-Agent": self._headers["User-Agent"],
+                },
+                allow_redirects=False,
+                auto_decompress=False,
+                timeout=timeout,
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            trouble = self._describe(error)
+        raise TransportTrouble(trouble)
+
+    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        trouble: str | None = None
+        try:
+            async for piece in response.content.iter_any():
+                yield piece
+        except (aiohttp.ClientError, OSError) as error:
+            trouble = self._describe(error)
+        if trouble is not None:
+            raise TransportTrouble(trouble)
+
+    def _check_file_url(self, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname or ""
+        except ValueError:
+            raise TransportTrouble("the URL of the video cannot be read") from None
+        if parts.scheme not in ("http", "https") or not host:
+            raise TransportTrouble(f"the video is at {without_query(url)!r}, no http or https URL")
+        api_host = urlsplit(self._endpoints.root).hostname or ""
+        trusted = host in self._plain_http_hosts or (is_loopback(host) and is_loopback(api_host))
+        if parts.scheme == "http" and not trusted:
+            raise TransportTrouble(
+                f"the video is at {without_query(url)!r} without TLS; "
+                f"to allow it say plain_http_hosts=[{host!r}]"
+            )
+
+    # --- inside --------------------------------------------------------------------------
+
+    def _client(
+        self, name: str, *, keepalive_s: float = _QUERY_KEEPALIVE_S
+    ) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise SessionClosed
+        client = self._owned.get(name)
+        if client is None:
+            client = self._owned[name] = aiohttp.ClientSession(
+                # The callers bound what is in flight; a queue in here would cost 7 kB a call.
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive_s),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                proxy=self._proxy,
+            )
+        return client
+
+    def _describe(self, error: Exception) -> str:
+        """Say what happened in words that hold neither the key nor a signed query."""
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return f"no connection within {self._timeouts.connect_s:g} s"
+        if isinstance(error, TimeoutError):
+            return "no answer within the time allowed"
+        if isinstance(error, aiohttp.ServerDisconnectedError):
+            return "the connection was closed before an answer came"
+        if isinstance(error, aiohttp.ClientPayloadError):
+            return "the body was cut short"
+        if isinstance(error, aiohttp.ClientResponseError):
+            text = f"the answer is not HTTP: {error.message}"
+        else:
+            text = str(error) or type(error).__name__
+        text = without_query(" ".join(text.replace(self._key, "[api key]").split()))
+        return text if len(text) <= _TROUBLE_LIMIT else f"{text[:_TROUBLE_LIMIT]}…"
+
+
+class _HeaderValue(str):
+    """A header's value that a dump of variables does not show."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'[api key]'"
+
+
+def _is_chunked(response: aiohttp.ClientResponse) -> bool:
+    return "chunked" in response.headers.get("Transfer-Encoding", "").lower()

@@ -1,0 +1,381 @@
+"""The session: one set of connections, limits and policies, and the calls made under them."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, NoReturn, Self, cast
+
+from videos_async._calls import Calls
+from videos_async._download import Download, OnExisting, UrlExpired, download_file
+from videos_async._limiter import RateLimit
+from videos_async._retry import RetryPolicy
+from videos_async._schedule import PollPolicy, Schedule
+from videos_async._settings import DEFAULT_BASE_URL, ApiKey, api_root, timeout_flaw
+from videos_async._transport import Timeouts, Transport
+from videos_async._watch import Watch
+from videos_async._wire import Endpoints, checked_task_id
+from videos_async.errors import ConfigurationError, InvalidRequest, Key, VideoUnavailable
+from videos_async.models import Status, VideoRequest, VideoTask
+from videos_async.specs import BUILTIN_MODELS, ModelSpec, by_name, violations
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["VideosSession"]
+
+DEFAULT_TIMEOUT_S: Final = 1800.0
+
+
+class VideosSession:
+    """A client of the Videos API.
+
+    ::
+
+        async with VideosSession() as session:
+            task = await session.submit(VideoRequest(prompt="A kitten on a meadow", duration=5))
+            task = await session.wait(task)
+            await session.download(task, "kitten.mp4")
+
+    It may be shared by any number of tasks of one event loop, and closes with ``async with`` or
+    `aclose`. Needs asyncio (uvloop and ``anyio.run`` included).
+
+    Args:
+        api_key: The API key; by default the environment's ``VIDEOS_API_KEY``.
+        base_url: The service's address, with or without a trailing ``/`` or ``/v1``; by default
+            the environment's ``VIDEOS_BASE_URL``, else the service's own.
+        models: The models requests may name; extend or replace the built-in ones.
+        timeouts: How long one exchange may take.
+        poll: When tasks are polled.
+        retry: When calls are tried again, and which answers refuse.
+        limit: How much of the service is used at most.
+        plain_http_hosts: Hosts that may be spoken to without TLS; loopback always may.
+        proxy: URL of an HTTP proxy. The environment's proxies are not read.
+        client_session: An `aiohttp.ClientSession` to make the API calls with. It is not closed
+            here. Downloads never use it, as they must not carry its headers or cookies.
+
+    Raises:
+        ConfigurationError: When a setting is missing or wrong.
+    """
+
+    def __init__(  # noqa: PLR0913 - every setting by its name
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        models: Iterable[ModelSpec] = BUILTIN_MODELS,
+        timeouts: Timeouts | None = None,
+        poll: PollPolicy | None = None,
+        retry: RetryPolicy | None = None,
+        limit: RateLimit | None = None,
+        plain_http_hosts: Collection[str] = (),
+        proxy: str | None = None,
+        client_session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        # Set first: __del__ runs also where a setting below is refused.
+        self._transport: Transport | None = None
+        key = _find_api_key(api_key)
+        self._endpoints = Endpoints(_find_api_root(base_url, plain_http_hosts))
+        self._models = by_name(models)
+        self._poll = poll or PollPolicy()
+        self._retry = retry or RetryPolicy()
+        self._limit = limit or RateLimit()
+        # Jitter decorrelates clients; nothing secret hangs on it.
+        self._random = random.Random().random  # noqa: S311
+        self._transport = Transport(
+            endpoints=self._endpoints,
+            key=key,
+            timeouts=timeouts or Timeouts(),
+            proxy=proxy,
+            plain_http_hosts=plain_http_hosts,
+            client_session=client_session,
+        )
+        self._calls = Calls(
+            transport=self._transport,
+            retry=self._retry,
+            limit=self._limit,
+            random=self._random,
+            unix_clock=time.time,
+        )
+
+    def __repr__(self) -> str:
+        return f"<VideosSession of {self._endpoints.root}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a VideosSession holds connections and a key: open one in each process")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; calls under way end with an error. Closing twice is fine."""
+        await self._open_transport.aclose()
+
+    def __del__(self) -> None:
+        transport = self._transport
+        if transport is not None and transport.is_open:
+            message = f"{self!r} was never closed: use `async with` or `await session.aclose()`"
+            warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+
+    @property
+    def models(self) -> Mapping[str, ModelSpec]:
+        """The models requests may name, by name."""
+        return dict(self._models)
+
+    # --- create --------------------------------------------------------------------------
+
+    def validate(self, request: VideoRequest, *, key: Key | None = None) -> None:
+        """Judge a request against this session's models without sending it.
+
+        Raises:
+            InvalidRequest: With every violation at once.
+        """
+        if not isinstance(request, VideoRequest):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"a VideoRequest is submitted, got {type(request).__name__}")
+        found = violations(request, self._models)
+        if found:
+            raise InvalidRequest(violations=found, key=key)
+
+    async def submit(self, request: VideoRequest, *, key: Key | None = None) -> VideoTask:
+        """Start a generation. This is the call that is billed.
+
+        It goes out once. Only when the service certainly did not accept it (no connection, or
+        HTTP 429) is it sent again, after a pause.
+
+        Args:
+            request: What to make.
+            key: Your own name for it; comes back in errors.
+
+        Returns:
+            The task as the service accepted it. Keep its id: it is the only handle on it.
+
+        Raises:
+            InvalidRequest: The request breaks a rule; nothing was sent.
+            NotSubmitted: The service was not reached, or was too busy, to the end of the tries.
+            SubmissionRefused: The service refused it; `AccountRefused` on 401, 402 and 403.
+            SubmissionUncertain: It may have been accepted and billed, but no id came back; also
+                kept in `uncertain`. A call that is cancelled after its bytes left leaves its
+                doubt there, too.
+            SessionClosed: The session is closed.
+        """
+        self.validate(request, key=key)
+        return await self._calls.submit(request, key=key)
+
+    @property
+    def uncertain(self) -> tuple[Exception, ...]:
+        """Every `SubmissionUncertain` of this session, in the order they came about."""
+        return tuple(self._calls.uncertain)
+
+    # --- result --------------------------------------------------------------------------
+
+    async def query(self, task_or_id: VideoTask | str) -> VideoTask:
+        """Ask once how a task stands; free. Bad answers are retried under the retry budget.
+
+        Raises:
+            QueryRefused: The service will not tell; `TaskNotFound` where it does not know the id.
+            QueryFailed: No good answer in any of the tries.
+            InvalidRequest: The id can be none.
+            SessionClosed: The session is closed.
+        """
+        return await self._calls.query(_id_of(task_or_id))
+
+    async def wait(
+        self, task_or_id: VideoTask | str, *, timeout: float | None = DEFAULT_TIMEOUT_S
+    ) -> VideoTask:
+        """Wait until a task is completed.
+
+        Args:
+            task_or_id: The task, or its id.
+            timeout: Seconds to wait, or None to wait for ever.
+
+        Returns:
+            The completed task, with its temporary `video_url`.
+
+        Raises:
+            GenerationFailed: The service ended it as failed.
+            WaitTimeout: It did not end in time; it goes on at the service.
+            QueryRefused: The service will not tell; `TaskNotFound` where it does not know the id.
+            QueryFailed: Too many bad answers in a row.
+            InvalidRequest: The id can be none.
+            SessionClosed: The session is closed.
+        """
+        task: VideoTask | None = None
+        async with self.watch([task_or_id], timeout=timeout) as transitions:
+            async for change in transitions:
+                if change.error is not None:
+                    raise change.error
+                task = change.task
+        assert task is not None  # noqa: S101 - a stream of one task ends with its end
+        return task
+
+    async def generate(
+        self,
+        request: VideoRequest,
+        *,
+        key: Key | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
+    ) -> VideoTask:
+        """Submit a request and wait for its video.
+
+        Raises:
+            VideosError: All that `submit` and `wait` raise. Whatever comes after the submission
+                holds the task's id.
+        """
+        return await self.wait(await self.submit(request, key=key), timeout=timeout)
+
+    def watch(
+        self,
+        tasks: Iterable[VideoTask | str] | Mapping[Key, VideoTask | str],
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
+    ) -> Watch:
+        """Follow many tasks to their ends in one merged stream of transitions.
+
+        ::
+
+            async with session.watch(tasks) as transitions:
+                async for change in transitions:
+                    print(change.key, change.previous, "->", change.status)
+
+        One task's trouble is the `Transition.error` of its own end and never ends the others.
+
+        Args:
+            tasks: Tasks or ids; their keys are their indices. A mapping gives keys of your own.
+                An id given twice is one task and followed once, under its first key.
+            timeout: Seconds until what has not ended is given up as `WaitTimeout`, or None.
+
+        Raises:
+            InvalidRequest: An id can be none.
+            ConfigurationError: The timeout is no number of seconds.
+        """
+        flaw = timeout_flaw(timeout)
+        if flaw is not None:
+            raise ConfigurationError(setting="timeout", problem=flaw)
+        schedule = Schedule(
+            poll=self._poll, retry=self._retry, budget=self._calls.budget, random=self._random
+        )
+        return Watch(
+            _keyed(tasks),
+            schedule=schedule,
+            poll=self._calls.query_once,
+            workers=self._limit.queries_in_flight,
+            timeout_s=timeout,
+        )
+
+    # --- the file ------------------------------------------------------------------------
+
+    async def download(
+        self,
+        task_or_id: VideoTask | str,
+        path: str | os.PathLike[str],
+        *,
+        on_existing: OnExisting = OnExisting.REFUSE,
+    ) -> Download:
+        """Save the video of a completed task.
+
+        It is written to a ``.part`` beside the target, checked against the declared length,
+        flushed to the disk and renamed, so the target is the whole file or not there. A URL that
+        has run out is asked for anew, once.
+
+        Args:
+            task_or_id: The task, or its id.
+            path: The file to be written; its directory must exist.
+            on_existing: What to do where the target is there already.
+
+        Raises:
+            TargetExists: The target is there already.
+            VideoUnavailable: The task has no video (yet), or its URL does not work any more.
+            DownloadIncomplete: The connection broke or the body ended early.
+            DownloadError: Anything else that kept the file from being saved, a full disk say.
+            QueryRefused: The service will not tell the URL.
+            QueryFailed: The service could not be asked for the URL.
+            SessionClosed: The session is closed.
+        """
+        target = Path(path)
+        is_fresh = isinstance(task_or_id, str)
+        task = await self.query(task_or_id) if isinstance(task_or_id, str) else task_or_id
+        if task.video_url is None and not is_fresh:
+            task, is_fresh = await self.query(task.id), True
+        while True:
+            if task.video_url is None:
+                raise VideoUnavailable(
+                    task_id=task.id, target=str(target), reason=_no_url_reason(task)
+                )
+            try:
+                return await download_file(
+                    self._open_transport,
+                    task.video_url,
+                    task_id=task.id,
+                    target=target,
+                    on_existing=on_existing,
+                )
+            except UrlExpired as expired:
+                status = expired.status
+            if is_fresh:
+                reason = f"its URL does not work any more (HTTP {status}): the video may be gone"
+                raise VideoUnavailable(task_id=task.id, target=str(target), reason=reason)
+            task, is_fresh = await self.query(task.id), True
+
+    @property
+    def _open_transport(self) -> Transport:
+        assert self._transport is not None  # noqa: S101 - only a refused __init__ leaves it unset
+        return self._transport
+
+
+def _find_api_key(given: str | None) -> ApiKey:
+    if given is not None:
+        return ApiKey.checked(given, setting="api_key")
+    found = os.environ.get("VIDEOS_API_KEY")
+    if not found:
+        raise ConfigurationError(
+            setting="api_key",
+            problem="is missing: give it to VideosSession, or set the environment's VIDEOS_API_KEY",
+        )
+    return ApiKey.checked(found, setting="VIDEOS_API_KEY")
+
+
+def _find_api_root(given: str | None, plain_http_hosts: Collection[str]) -> str:
+    if given is not None:
+        return api_root(given, plain_http_hosts=plain_http_hosts)
+    found = os.environ.get("VIDEOS_BASE_URL") or DEFAULT_BASE_URL
+    return api_root(found, setting="VIDEOS_BASE_URL", plain_http_hosts=plain_http_hosts)
+
+
+def _id_of(task_or_id: VideoTask | str) -> str:
+    return checked_task_id(task_or_id.id if isinstance(task_or_id, VideoTask) else task_or_id)
+
+
+def _keyed(
+    tasks: Iterable[VideoTask | str] | Mapping[Key, VideoTask | str],
+) -> list[tuple[Key, VideoTask | str]]:
+    if isinstance(tasks, (str, VideoTask)):
+        raise TypeError("a watch takes several tasks: give a list, or use session.wait for one")
+    if isinstance(tasks, Mapping):
+        keyed = list(cast("Mapping[Key, VideoTask | str]", tasks).items())
+    else:
+        keyed = list[tuple[Key, VideoTask | str]](enumerate(tasks))
+    once: dict[str, tuple[Key, VideoTask | str]] = {}
+    for key, task_or_id in keyed:
+        once.setdefault(_id_of(task_or_id), (key, task_or_id))
+    return list(once.values())
+
+
+def _no_url_reason(task: VideoTask) -> str:
+    if task.status == Status.COMPLETED:
+        return "the service completed it without a URL: query it again later"
+    if task.status == Status.FAILED:
+        return f"the task failed: {task.error or 'the service gave no reason'}"
+    return f"the task is {task.status}: wait for it first"
