@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 from collections.abc import Callable, Collection
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-from videos_async.errors import ConfigurationError
+from videos_async.errors import ConfigurationError, shorten
 
 __all__ = [
     "DEFAULT_BASE_URL",
     "ApiKey",
     "api_root",
     "at_least",
+    "is_finite",
     "is_loopback",
     "timeout_flaw",
     "whole_at_least",
@@ -76,39 +78,51 @@ def api_root(
     Raises:
         ConfigurationError: When it is no address the API key may be sent to.
     """
+    if isinstance(plain_http_hosts, str):
+        # In a text, "in" finds every part of a host's name.
+        problem = f"must be a list of hosts, got {shorten(plain_http_hosts)}"
+        raise ConfigurationError(setting="plain_http_hosts", problem=problem)
     if not isinstance(base_url, str) or not base_url.strip():
-        raise ConfigurationError(
-            setting=setting, problem=f"must be an http or https URL, got {base_url!r}"
-        )
+        problem = f"must be an absolute http or https URL, got {shorten(base_url)}"
+        raise ConfigurationError(setting=setting, problem=problem)
     text = base_url.strip()
+    flaw = _spelling_flaw(text)
+    if flaw is not None:
+        raise ConfigurationError(setting=setting, problem=flaw)
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        problem = f"must be an http or https URL ({error}), got {text!r}"
+        problem = f"must be an absolute http or https URL ({error}), got {shorten(text)}"
         raise ConfigurationError(setting=setting, problem=problem) from None
     flaw = _address_flaw(parts, host, port, plain_http_hosts)
     if flaw is not None:
-        raise ConfigurationError(setting=setting, problem=flaw)
+        raise ConfigurationError(setting=setting, problem=f"{flaw}, got {shorten(text)}")
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _spelling_flaw(text: str) -> str | None:
+    """Judge the text before it is split: `urlsplit` drops line breaks without a word."""
+    if any(character.isspace() or not character.isprintable() for character in text):
+        return f"must not hold spaces or control characters, got {shorten(text)}"
+    authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
+    if "@" in authority:
+        # The text is not shown: what stands before the @ is a secret.
+        return "must not hold a user or a password: the API key is given on its own"
+    return None
 
 
 def _address_flaw(
     parts: SplitResult, host: str, port: int | None, plain_http_hosts: Collection[str]
 ) -> str | None:
-    if parts.username is not None or parts.password is not None:
-        return "must not hold a user or a password: the API key is given on its own"
-    shown = parts.geturl()
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        return f"must be an absolute http or https URL, got {shown!r}"
-    if any(character.isspace() or not character.isprintable() for character in shown):
-        return f"must not hold spaces or control characters, got {shown!r}"
+        return "must be an absolute http or https URL"
     if parts.query or parts.fragment:
-        return f"must not have a query or a fragment, got {shown!r}"
+        return "must not have a query or a fragment"
     if parts.scheme == "http" and not is_loopback(host) and host not in plain_http_hosts:
         return (
-            f"must be https, or the API key crosses the network in the clear, got {shown!r}; "
+            "must be https, or the API key crosses the network in the clear; "
             f"to allow it for this host say plain_http_hosts=[{host!r}]"
         )
     return None
@@ -128,11 +142,21 @@ def timeout_flaw(timeout_s: object) -> str | None:
     """Tell what keeps a value from being a time to wait, or None when it is one."""
     if timeout_s is None:
         return None
-    is_bool = isinstance(timeout_s, bool)
-    # NaN is not above zero either.
-    if isinstance(timeout_s, (int, float)) and not is_bool and 0 < timeout_s < math.inf:
+    if is_finite(timeout_s) and timeout_s > 0:
         return None
-    return f"must be a number of seconds above 0, or None to wait for ever, got {timeout_s!r}"
+    shown = shorten(timeout_s)
+    return f"must be a number of seconds above 0, or None to wait for ever, got {shown}"
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a number that clocks can reckon with."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        # A whole number beyond every float.
+        return False
 
 
 def at_least(minimum: float, *, optional: str = "") -> Callable[[Any, Any, Any], None]:
@@ -146,13 +170,7 @@ def at_least(minimum: float, *, optional: str = "") -> Callable[[Any, Any, Any],
     def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if value is None and optional:
             return
-        good = (
-            isinstance(value, (int, float))
-            and not isinstance(value, bool)
-            and math.isfinite(value)
-            and value >= minimum
-        )
-        if not good:
+        if not is_finite(value) or value < minimum:
             _refuse(instance, attribute, f"a number of at least {minimum:g}", optional, value)
 
     return check
@@ -164,7 +182,7 @@ def whole_at_least(minimum: int, *, optional: str = "") -> Callable[[Any, Any, A
     def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if value is None and optional:
             return
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        if not isinstance(value, int) or not is_finite(value) or value < minimum:
             _refuse(instance, attribute, f"a whole number of at least {minimum}", optional, value)
 
     return check
@@ -176,5 +194,5 @@ def _refuse(
     alternative = f", or None {optional}" if optional else ""
     raise ConfigurationError(
         setting=f"{type(instance).__name__}.{attribute.name}",
-        problem=f"must be {rule}{alternative}, got {value!r}",
+        problem=f"must be {rule}{alternative}, got {shorten(value)}",
     )

@@ -29,6 +29,9 @@ survives pickling. None ever holds the API key.
 
 from __future__ import annotations
 
+import pickle
+import re
+import reprlib
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, dataclass_transform
 
@@ -66,6 +69,7 @@ Key: TypeAlias = str | int
 """The caller's own name for a request or task; by default its index."""
 
 _VALUE_LIMIT = 120
+_LISTED_LIMIT = 20
 
 _T = TypeVar("_T")
 
@@ -108,10 +112,26 @@ class Violation:
 
     field: str
     rule: str
-    value: object
+    value: object = attrs.field(hash=False)
 
     def __str__(self) -> str:
-        return f"{self.field} {self.rule}, got {_shorten(self.value)}"
+        return f"{self.field} {self.rule}, got {shorten(self.value)}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was given may be anything, a lambda included: the report travels all the same.
+        return _rebuild_violation, (self.field, self.rule, _portable(self.value))
+
+
+def _rebuild_violation(field: str, rule: str, value: object) -> Violation:
+    return Violation(field=field, rule=rule, value=value)
+
+
+def _portable(value: object) -> object:
+    try:
+        pickle.dumps(value)
+    except Exception:  # noqa: BLE001 - a value's own pickling may do anything
+        return shorten(value)
+    return value
 
 
 @_error
@@ -143,9 +163,11 @@ class InvalidRequest(VideosError, ValueError):
     key: Key | None = None
 
     def __str__(self) -> str:
-        listed = "; ".join(map(str, self.violations))
+        listed = "; ".join(map(str, self.violations[:_LISTED_LIMIT]))
+        left_out = len(self.violations) - _LISTED_LIMIT
+        more = f"; and {left_out} more, see `violations`" if left_out > 0 else ""
         name = "" if self.key is None else f" {self.key!r}"
-        return f"request{name} was not sent: {listed}"
+        return f"request{name} was not sent: {listed}{more}"
 
 
 @_error
@@ -283,7 +305,8 @@ class TaskError(VideosError):
     key: Key | None = None
 
     def _name(self) -> str:
-        return self.task_id if self.key is None else f"{self.task_id} ({self.key!r})"
+        # A bare index tells a reader nothing that the id does not.
+        return f"{self.task_id} ({self.key!r})" if isinstance(self.key, str) else self.task_id
 
 
 @_error
@@ -422,15 +445,36 @@ class DownloadIncomplete(DownloadError):
     expected_bytes: int | None
 
 
-def _shorten(value: object) -> str:
-    """Show a value without letting it flood a log line."""
+# The part of a URL that is signed, and so a credential.
+_URL_QUERY = re.compile(r"(https?://[^\s'\"?#]*[?#])[^\s'\"]+", re.IGNORECASE)
+
+
+def shorten(value: object) -> str:
+    """Show a value without letting it flood a log line or give a signed URL away."""
     try:
-        shown = repr(value)
+        shown = repr(value[: _VALUE_LIMIT + 1]) if isinstance(value, str) else _REPR.repr(value)
     except Exception as error:  # noqa: BLE001 - a value's own repr may do anything
         return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
     # A lone surrogate in the text would make the message itself unprintable.
     shown = shown.encode("utf-8", "backslashreplace").decode("utf-8")
+    shown = _URL_QUERY.sub(r"\1…", shown)
     if len(shown) > _VALUE_LIMIT:
         size = f", {len(value)} long" if isinstance(value, Sized) else ""
         return f"{shown[:_VALUE_LIMIT]}… ({type(value).__name__}{size})"
     return shown if isinstance(value, str) else f"{shown} ({type(value).__name__})"
+
+
+class _BoundedRepr(reprlib.Repr):
+    """Shows the head of a value: a list that holds itself often over has no end to write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = _VALUE_LIMIT
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write thousands of digits, and nobody reads them.
+        return f"{x:#x}"[:20] + "…" if x.bit_length() > 1024 else super().repr_int(x, level)
+
+
+_REPR = _BoundedRepr()

@@ -6,17 +6,14 @@ request must keep are data too and live in `videos_async.specs`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from videos_async.errors import Key, VideosError
+from videos_async.errors import Key, VideosError
 
 __all__ = ["Mode", "Status", "Transition", "VideoRequest", "VideoTask"]
 
@@ -81,6 +78,32 @@ def _mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(value) if isinstance(cast("object", value), Mapping) else value
 
 
+def without_query(url: str) -> str:
+    """Cut the query and the fragment of a URL: what is signed there is a credential."""
+    for mark in "?#":
+        head, found, _ = url.partition(mark)
+        if found:
+            url = f"{head}{mark}…"
+    return url
+
+
+def _shown_url(url: object) -> str:
+    return repr(without_query(url) if isinstance(url, str) else url)
+
+
+def _shown_urls(urls: object) -> str:
+    if not isinstance(urls, tuple):
+        return _shown_url(urls)
+    return "(" + ", ".join(map(_shown_url, cast("tuple[object, ...]", urls))) + ")"
+
+
+def _shown_names(extra: object) -> str:
+    # Undocumented fields can hold signed URLs as well: the repr names them and no more.
+    if not isinstance(extra, Mapping):
+        return f"<{type(extra).__name__}>"
+    return "{" + ", ".join(f"{name!r}: …" for name in cast("Mapping[object, object]", extra)) + "}"
+
+
 @attrs.frozen(kw_only=True)
 class VideoRequest:
     """One video to be made: the fields of the create call under Python names.
@@ -109,11 +132,17 @@ class VideoRequest:
     model: str = "videos"
     ratio: str = "16:9"
     resolution: str = "720p"
-    first_image: str | None = None
-    last_image: str | None = None
-    reference_images: tuple[str, ...] = attrs.field(default=(), converter=_sequence)
-    reference_videos: tuple[str, ...] = attrs.field(default=(), converter=_sequence)
-    extra: Mapping[str, Any] = attrs.field(factory=dict[str, Any], converter=_mapping, hash=False)
+    first_image: str | None = attrs.field(default=None, repr=_shown_url)
+    last_image: str | None = attrs.field(default=None, repr=_shown_url)
+    reference_images: tuple[str, ...] = attrs.field(
+        default=(), converter=_sequence, repr=_shown_urls
+    )
+    reference_videos: tuple[str, ...] = attrs.field(
+        default=(), converter=_sequence, repr=_shown_urls
+    )
+    extra: Mapping[str, Any] = attrs.field(
+        factory=dict[str, Any], converter=_mapping, hash=False, repr=_shown_names
+    )
 
     @property
     def mode(self) -> Mode:
@@ -150,24 +179,6 @@ def task_id_flaw(task_id: object) -> str | None:
     return None
 
 
-def without_query(url: str) -> str:
-    """Cut the query and the fragment of a URL: what is signed there is a credential."""
-    for mark in "?#":
-        head, found, _ = url.partition(mark)
-        if found:
-            url = f"{head}{mark}…"
-    return url
-
-
-def _shown_url(url: str | None) -> str:
-    return repr(url if url is None else without_query(url))
-
-
-def _shown_names(extra: Mapping[str, Any]) -> str:
-    # Undocumented fields can hold signed URLs as well: the repr names them and no more.
-    return "{" + ", ".join(f"{name!r}: …" for name in extra) + "}"
-
-
 @attrs.frozen(kw_only=True)
 class VideoTask:
     """What the service last said of one task; a snapshot that never changes.
@@ -201,8 +212,17 @@ class VideoTask:
 
     @property
     def created_at(self) -> datetime | None:
-        """`created` as an aware UTC time, or None."""
-        return None if self.created is None else datetime.fromtimestamp(self.created, UTC)
+        """`created` as an aware UTC time, or None where it is none of the years 1 to 9999."""
+        if self.created is None:
+            return None
+        try:
+            # By addition: `fromtimestamp` depends on what the platform's C library takes.
+            return _EPOCH + timedelta(seconds=self.created)
+        except OverflowError:
+            return None
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @attrs.frozen(kw_only=True)

@@ -212,8 +212,12 @@ class VideosSession:
             InvalidRequest: The id can be none.
             SessionClosed: The session is closed.
         """
+        return await self._end_of(self.watch([task_or_id], timeout=timeout))
+
+    async def _end_of(self, watch: Watch) -> VideoTask:
+        """Follow the one task of a watch to its end."""
         task: VideoTask | None = None
-        async with self.watch([task_or_id], timeout=timeout) as transitions:
+        async with watch as transitions:
             async for change in transitions:
                 if change.error is not None:
                     raise change.error
@@ -234,7 +238,10 @@ class VideosSession:
             VideosError: All that `submit` and `wait` raise. Whatever comes after the submission
                 holds the task's id.
         """
-        return await self.wait(await self.submit(request, key=key), timeout=timeout)
+        self._check_timeout(timeout)
+        task = await self.submit(request, key=key)
+        named = [task] if key is None else {key: task}
+        return await self._end_of(self.watch(named, timeout=timeout))
 
     def watch(
         self,
@@ -261,9 +268,7 @@ class VideosSession:
             InvalidRequest: An id can be none.
             ConfigurationError: The timeout is no number of seconds.
         """
-        flaw = timeout_flaw(timeout)
-        if flaw is not None:
-            raise ConfigurationError(setting="timeout", problem=flaw)
+        self._check_timeout(timeout)
         schedule = Schedule(
             poll=self._poll, retry=self._retry, budget=self._calls.budget, random=self._random
         )
@@ -274,6 +279,12 @@ class VideosSession:
             workers=self._limit.queries_in_flight,
             timeout_s=timeout,
         )
+
+    @staticmethod
+    def _check_timeout(timeout: float | None) -> None:
+        flaw = timeout_flaw(timeout)
+        if flaw is not None:
+            raise ConfigurationError(setting="timeout", problem=flaw)
 
     # --- the file ------------------------------------------------------------------------
 
