@@ -12,7 +12,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -27,6 +27,7 @@ __all__ = [
     "answer",
     "close_after_body",
     "closed_port",
+    "drip",
     "hang",
     "hang_after_body",
     "head",
@@ -50,6 +51,7 @@ class Request:
         raw_headers: The bytes up to the blank line.
         body: The bytes after it.
         connection: The number of the connection it came on, counted from 1.
+        at_s: When its last byte was read, by the loop's clock.
     """
 
     method: str
@@ -58,6 +60,7 @@ class Request:
     raw_headers: bytes = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     connection: int
+    at_s: float
 
 
 class Line:
@@ -110,6 +113,7 @@ class Line:
             raw_headers=raw_headers,
             body=body,
             connection=self.number,
+            at_s=asyncio.get_running_loop().time(),
         )
         self._server.note_read(self.request)
         return self.request
@@ -167,6 +171,7 @@ class RawServer:
         self._scripts = list(scripts)
         self._socket = on or _bound_socket()
         self._began: set[int] = set()
+        self._probes: dict[int, asyncio.Event] = {}
         self._lines: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -214,6 +219,15 @@ class RawServer:
             self._changed.clear()
             await self._changed.wait()
 
+    async def settle(self) -> None:
+        """Wait until every connection that was opened up to now has come to its end."""
+        # Connections are accepted in the order they were made, so a last one finds the others in.
+        with _bound_socket() as probe:
+            accepted = self._probes[probe.getsockname()[1]] = asyncio.Event()
+            await asyncio.get_running_loop().sock_connect(probe, ("127.0.0.1", self.port))
+            await accepted.wait()
+        await self.until(lambda: self.open_connections == 0)
+
     def note_begun(self, connection: int) -> None:
         if connection not in self._began:
             self._began.add(connection)
@@ -228,6 +242,11 @@ class RawServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        probe = self._probes.get(writer.get_extra_info("peername")[1])
+        if probe is not None:
+            probe.set()
+            writer.close()
+            return
         self._lines.add(task)
         self.accepted += 1
         self.open_connections += 1
@@ -313,11 +332,24 @@ async def hang_after_body(line: Line) -> None:
     await hang(line)
 
 
+def drip(*pieces: bytes, interval_s: float) -> Script:
+    """Read the request, then send bytes piece by piece; the last piece again and again."""
+
+    async def script(line: Line) -> None:
+        await line.read_request()
+        queue = list(pieces)
+        while True:
+            await line.send(queue.pop(0) if len(queue) > 1 else queue[0])
+            await asyncio.sleep(interval_s)
+
+    return script
+
+
 # --- addresses -----------------------------------------------------------------------------
 
 
 @contextmanager
-def closed_port() -> Iterator[socket.socket]:
+def closed_port() -> Generator[socket.socket]:
     """Hold a port on which nobody listens, so that connecting to it is refused."""
     with _bound_socket() as held:
         yield held
@@ -327,5 +359,5 @@ def _bound_socket() -> socket.socket:
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind(("127.0.0.1", 0))
-    bound.setblocking(False)
+    bound.settimeout(0)
     return bound

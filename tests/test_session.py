@@ -38,6 +38,7 @@ from videos_async import (
     TaskNotFound,
     Transition,
     VideosSession,
+    VideoTask,
     WaitTimeout,
 )
 from videos_async.emulator import (
@@ -54,7 +55,7 @@ ORDER = [Status.QUEUED, Status.PROCESSING, Status.COMPLETED]
 
 async def test_two_hundred_tasks_give_each_transition_once_in_order_and_one_end_each() -> None:
     async with quick_service() as (emulator, session):
-        tasks = await asyncio.gather(
+        tasks: list[VideoTask] = await asyncio.gather(
             *(session.submit(request(f"prompt {number}")) for number in range(200))
         )
         stories: dict[Any, list[Transition]] = defaultdict(list)
@@ -361,7 +362,7 @@ async def test_a_session_left_open_is_warned_about() -> None:
     async with VideosEmulator() as emulator:
         session = quick_session(emulator)
         await session.query((await session.submit(request())).id)
-        transport = session._open_transport
+        transport = session._open_transport  # pyright: ignore[reportPrivateUsage]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             del session
@@ -424,6 +425,29 @@ async def test_key_and_base_url_come_from_the_environment(monkeypatch: pytest.Mo
         async with VideosSession() as session:
             await session.submit(request())
         assert emulator.ledger.billed == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "rule"),
+    [
+        ("poll", 30, r"must be a PollPolicy"),
+        ("timeouts", 30, r"must be a Timeouts"),
+        ("retry", {"max_attempts": 1}, r"must be a RetryPolicy"),
+        ("limit", 8, r"must be a RateLimit"),
+        ("models", ModelSpec(name="one"), r"must be a list of ModelSpec"),
+        ("models", ["videos"], r"must be a list of ModelSpec"),
+        ("models", [], r"must be a list of ModelSpec"),
+        ("proxy", "socks5://127.0.0.1:1", r"must be an http or https URL"),
+        ("plain_http_hosts", "internal", r"must be a list of host names"),
+        ("base_url", "http://videos.example.com", r"plain_http_hosts=\['videos.example.com'\]"),
+        ("api_key", "two words", r"printable ASCII"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(setting: str, value: Any, rule: str) -> None:
+    settings: dict[str, Any] = {"api_key": "some-key", setting: value}
+    with pytest.raises(ConfigurationError, match=rule) as caught:
+        VideosSession(**settings)
+    assert caught.value.setting == setting
 
 
 def test_a_missing_key_is_told_with_both_places_to_put_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,50 +5,58 @@
     async with VideosSession() as session:
         task = await session.generate(VideoRequest(prompt="A kitten on a meadow", duration=5))
         await session.download(task, "kitten.mp4")
+
+Importing the package costs next to nothing: a name is loaded when it is first used, and aiohttp
+with the first one that needs it.
 """
 
 from __future__ import annotations
 
-from videos_async._converter import (
-    request_from_json,
-    request_to_json,
-    task_from_json,
-    task_to_json,
-)
-from videos_async._download import Download, OnExisting
-from videos_async._limiter import RateLimit
-from videos_async._retry import RetryPolicy
-from videos_async._schedule import PollPolicy
-from videos_async._transport import Timeouts
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from videos_async._version import __version__
-from videos_async._watch import Watch
-from videos_async.errors import (
-    AccountRefused,
-    ConfigurationError,
-    DownloadError,
-    DownloadIncomplete,
-    GenerationFailed,
-    InvalidRequest,
-    InvalidResponse,
-    Key,
-    NotSubmitted,
-    QueryFailed,
-    QueryRefused,
-    SessionClosed,
-    SubmissionError,
-    SubmissionRefused,
-    SubmissionUncertain,
-    TargetExists,
-    TaskError,
-    TaskNotFound,
-    VideosError,
-    VideoUnavailable,
-    Violation,
-    WaitTimeout,
-)
-from videos_async.models import Mode, Status, Transition, VideoRequest, VideoTask
-from videos_async.session import VideosSession
-from videos_async.specs import BUILTIN_MODELS, ModelSpec, validate
+
+if TYPE_CHECKING:
+    from videos_async._converter import (
+        request_from_json,
+        request_to_json,
+        task_from_json,
+        task_to_json,
+    )
+    from videos_async._download import Download, OnExisting
+    from videos_async._limiter import RateLimit
+    from videos_async._retry import RetryPolicy
+    from videos_async._schedule import PollPolicy
+    from videos_async._transport import Timeouts
+    from videos_async._watch import Watch
+    from videos_async.errors import (
+        AccountRefused,
+        ConfigurationError,
+        DownloadError,
+        DownloadIncomplete,
+        GenerationFailed,
+        InvalidRequest,
+        InvalidResponse,
+        Key,
+        NotSubmitted,
+        QueryFailed,
+        QueryRefused,
+        SessionClosed,
+        SubmissionError,
+        SubmissionRefused,
+        SubmissionUncertain,
+        TargetExists,
+        TaskError,
+        TaskNotFound,
+        VideosError,
+        VideoUnavailable,
+        Violation,
+        WaitTimeout,
+    )
+    from videos_async.models import Mode, Status, Transition, VideoRequest, VideoTask
+    from videos_async.session import VideosSession
+    from videos_async.specs import BUILTIN_MODELS, ModelSpec, validate
 
 __all__ = [
     "BUILTIN_MODELS",
@@ -95,3 +103,73 @@ __all__ = [
     "task_to_json",
     "validate",
 ]
+
+_ROOMS = {
+    "_converter": (
+        "request_from_json",
+        "request_to_json",
+        "task_from_json",
+        "task_to_json",
+    ),
+    "_download": (
+        "Download",
+        "OnExisting",
+    ),
+    "_limiter": ("RateLimit",),
+    "_retry": ("RetryPolicy",),
+    "_schedule": ("PollPolicy",),
+    "_transport": ("Timeouts",),
+    "_watch": ("Watch",),
+    "errors": (
+        "AccountRefused",
+        "ConfigurationError",
+        "DownloadError",
+        "DownloadIncomplete",
+        "GenerationFailed",
+        "InvalidRequest",
+        "InvalidResponse",
+        "Key",
+        "NotSubmitted",
+        "QueryFailed",
+        "QueryRefused",
+        "SessionClosed",
+        "SubmissionError",
+        "SubmissionRefused",
+        "SubmissionUncertain",
+        "TargetExists",
+        "TaskError",
+        "TaskNotFound",
+        "VideosError",
+        "VideoUnavailable",
+        "Violation",
+        "WaitTimeout",
+    ),
+    "models": (
+        "Mode",
+        "Status",
+        "Transition",
+        "VideoRequest",
+        "VideoTask",
+    ),
+    "session": ("VideosSession",),
+    "specs": (
+        "BUILTIN_MODELS",
+        "ModelSpec",
+        "validate",
+    ),
+}
+"""The module that each public name lives in, as the imports for type checkers say."""
+
+
+def __getattr__(name: str) -> object:
+    for room, names in _ROOMS.items():
+        if name in names:
+            value: object = getattr(import_module(f"videos_async.{room}"), name)
+            # Kept, so that the next look does not come here.
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

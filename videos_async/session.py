@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeVar, cast
 
 from videos_async._calls import Calls
 from videos_async._download import Download, OnExisting, UrlExpired, download_file
@@ -79,19 +79,20 @@ class VideosSession:
     ) -> None:
         # Set first: __del__ runs also where a setting below is refused.
         self._transport: Transport | None = None
+        _check_hosts(plain_http_hosts)
         key = _find_api_key(api_key)
         self._endpoints = Endpoints(_find_api_root(base_url, plain_http_hosts))
-        self._models = by_name(models)
-        self._poll = poll or PollPolicy()
-        self._retry = retry or RetryPolicy()
-        self._limit = limit or RateLimit()
+        self._models = _find_models(models)
+        self._poll = _policy("poll", poll, PollPolicy)
+        self._retry = _policy("retry", retry, RetryPolicy)
+        self._limit = _policy("limit", limit, RateLimit)
         # Jitter decorrelates clients; nothing secret hangs on it.
         self._random = random.Random().random  # noqa: S311
         self._transport = Transport(
             endpoints=self._endpoints,
             key=key,
-            timeouts=timeouts or Timeouts(),
-            proxy=proxy,
+            timeouts=_policy("timeouts", timeouts, Timeouts),
+            proxy=_find_proxy(proxy),
             plain_http_hosts=plain_http_hosts,
             client_session=client_session,
         )
@@ -344,6 +345,41 @@ class VideosSession:
     def _open_transport(self) -> Transport:
         assert self._transport is not None  # noqa: S101 - only a refused __init__ leaves it unset
         return self._transport
+
+
+_Policy = TypeVar("_Policy")
+
+
+def _policy(setting: str, given: _Policy | None, kind: type[_Policy]) -> _Policy:
+    """Take a policy, or its defaults."""
+    if given is None:
+        return kind()
+    if not isinstance(given, kind):
+        problem = f"must be a {kind.__name__}(…), got {given!r}"
+        raise ConfigurationError(setting=setting, problem=problem)
+    return given
+
+
+def _find_models(models: object) -> dict[str, ModelSpec]:
+    specs = list(cast("Iterable[object]", models)) if isinstance(models, Iterable) else []
+    known = [spec for spec in specs if isinstance(spec, ModelSpec)]
+    if not known or len(known) < len(specs):
+        rule = "must be a list of ModelSpec(…), such as [*BUILTIN_MODELS, ModelSpec(name=…)]"
+        raise ConfigurationError(setting="models", problem=f"{rule}, got {models!r}")
+    return by_name(known)
+
+
+def _find_proxy(proxy: object) -> str | None:
+    # The value stays out of the text: a proxy's URL can hold a password.
+    if proxy is None or (isinstance(proxy, str) and proxy.startswith(("http://", "https://"))):
+        return proxy
+    raise ConfigurationError(setting="proxy", problem="must be an http or https URL, or None")
+
+
+def _check_hosts(hosts: object) -> None:
+    if isinstance(hosts, str) or not isinstance(hosts, Collection):
+        problem = f"must be a list of host names, got {hosts!r}"
+        raise ConfigurationError(setting="plain_http_hosts", problem=problem)
 
 
 def _find_api_key(given: str | None) -> ApiKey:
