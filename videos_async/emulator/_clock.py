@@ -1,0 +1,69 @@
+"""Virtual time: what the emulated service believes the hour to be.
+
+The state machine is handed its time, so the only place that reads a real clock is here.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import attrs
+
+from ._checks import at_least, check, positive
+
+__all__ = ["Clock", "ManualClock", "ScaledClock"]
+
+
+class Clock(Protocol):
+    """Anything that tells the virtual time."""
+
+    def now_s(self) -> float:
+        """Give the virtual time in seconds since the Unix epoch; it never runs backwards."""
+        ...
+
+
+@attrs.define(kw_only=True, eq=False)
+class ScaledClock:
+    """A clock that starts at the real time and runs ``speed`` times as fast.
+
+    Args:
+        speed: Virtual seconds per real second.
+    """
+
+    speed: float = attrs.field(default=1.0, validator=positive)
+    _epoch_s: float = attrs.field(init=False, factory=time.time)
+    # Monotonic underneath: a step of the machine's wall clock must not finish or revive tasks.
+    _started_s: float = attrs.field(init=False, factory=time.monotonic)
+
+    def now_s(self) -> float:
+        """Give the virtual time in seconds since the Unix epoch."""
+        return self._epoch_s + (time.monotonic() - self._started_s) * self.speed
+
+
+@attrs.define(kw_only=True, eq=False)
+class ManualClock:
+    """A clock that stands still until it is told to move.
+
+    Args:
+        start_s: The first virtual time, in seconds since the Unix epoch.
+    """
+
+    start_s: float = attrs.field(default=1_774_836_724.0, validator=at_least(0))
+    _elapsed_s: float = attrs.field(init=False, default=0.0)
+
+    def now_s(self) -> float:
+        """Give the virtual time in seconds since the Unix epoch."""
+        return self.start_s + self._elapsed_s
+
+    def advance(self, seconds: float) -> None:
+        """Let virtual time pass.
+
+        Args:
+            seconds: How many virtual seconds to move ahead.
+
+        Raises:
+            ValueError: If ``seconds`` is negative: time does not run backwards.
+        """
+        check(seconds >= 0, "seconds", "at least 0", seconds)
+        self._elapsed_s += seconds

@@ -1,0 +1,229 @@
+"""``VideosEmulator``: the service on a loopback socket, started and closed with ``async with``."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import ipaddress
+from typing import TYPE_CHECKING, Final, Self
+
+import anyio
+import attrs
+from aiohttp import web
+from anyio.lowlevel import checkpoint
+
+from ._checks import at_least, check, member_of, positive, whole_number
+from ._clock import Clock, ScaledClock
+from ._media import Media, MediaStore
+from ._rules import CONTRACT_MODELS, ModelRules
+from ._server import BASE_PATH, RequestCounts, WireServer
+from ._service import EmulatedTask, Lifetimes, VideoService
+from ._signing import LinkSigner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+
+    from ._ledger import Ledger
+
+__all__ = ["VideosEmulator"]
+
+_DEFAULT_KEYS: Final = ("emulator-key", "YOUR_API_KEY")
+# Batch tests connect by the hundred, and a connection that finds no room is tried again only
+# after a second.
+_BACKLOG: Final = 1024
+# How long a request under way may hold up closing; what is idle is closed at once.
+_GRACE_S: Final = 0.5
+
+
+def _keys(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _models(models: Iterable[ModelRules]) -> tuple[ModelRules, ...]:
+    return tuple(models)
+
+
+def _loopback(_: object, __: object, host: str) -> None:
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    # Anybody may know the key, so nobody but this machine may knock.
+    check(is_loopback, "host", "a loopback address such as '127.0.0.1' or '::1'", host)
+
+
+def _is_sendable(key: object) -> bool:
+    return isinstance(key, str) and key.isascii() and key.isprintable() and key == key.strip() != ""
+
+
+@attrs.define(kw_only=True, eq=False, repr=False, on_setattr=attrs.setters.frozen)
+class VideosEmulator:
+    """The Videos API on this machine: a real HTTP server, free of charge and of waiting.
+
+    Two marks in a prompt ask for trouble: ``[refuse]`` is accepted, billed and failed at once as
+    a breach of content policy; ``[fail]`` fails when its processing ends.
+
+    Closed and started again it keeps its tasks, its ledger and its port, like a service that was
+    down for a while.
+
+    Args:
+        api_keys: The keys that open the API, the first of which is ``api_key``. By default
+            ``emulator-key``, and ``YOUR_API_KEY`` so that the documents' examples work as printed.
+        host: A loopback address.
+        port: The port, or 0 for any that is free.
+        speed: Virtual seconds per real second; the order of events does not depend on it.
+        clock: A clock to go by instead, such as a ``ManualClock``; beside it ``speed`` stays 1.
+        seed: Decides ids and lifetimes, together with each prompt.
+        processing_slots: How many tasks are processed at a time; the rest is queued.
+        lifetimes: How long tasks are processed.
+        url_ttl_s: How long a video URL works, in virtual seconds; at least 1.
+        models: The models there are, in place of those of the documents.
+        media: What the video files are made of.
+
+    Raises:
+        ValueError: If an argument breaks its rule; the text names it.
+    """
+
+    api_keys: tuple[str, ...] = attrs.field(default=_DEFAULT_KEYS, converter=_keys)
+    host: str = attrs.field(default="127.0.0.1", validator=_loopback)
+    _port: int = attrs.field(alias="port", default=0, validator=whole_number(0, 65535))
+    speed: float = attrs.field(default=1.0, validator=positive)
+    _clock: Clock | None = attrs.field(alias="clock", default=None)
+    seed: int = attrs.field(default=0, validator=whole_number(0))
+    processing_slots: int = attrs.field(default=20, validator=whole_number(1))
+    lifetimes: Lifetimes = attrs.field(factory=Lifetimes, validator=member_of(Lifetimes))
+    url_ttl_s: float = attrs.field(default=86_400.0, validator=at_least(1))
+    models: tuple[ModelRules, ...] = attrs.field(default=CONTRACT_MODELS, converter=_models)
+    media: Media = attrs.field(default=Media.AUTO, validator=member_of(Media))
+    _wire: WireServer = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
+    _runner: web.ServerRunner | None = attrs.field(
+        init=False, default=None, on_setattr=attrs.setters.NO_OP
+    )
+    _bound_port: int = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
+    # Starting and closing take turns, whoever calls them from however many tasks.
+    _turn: anyio.Lock = attrs.field(init=False, factory=anyio.Lock)
+
+    def __attrs_post_init__(self) -> None:
+        keys = self.api_keys
+        check(keys and all(map(_is_sendable, keys)), "api_keys", "non-empty ASCII words", keys)
+        check(self._clock is None or self.speed == 1, "speed", "1 beside a clock", self.speed)
+        models = {rules.name: rules for rules in self.models}
+        names = [rules.name for rules in self.models]
+        check(names and len(models) == len(names), "models", "at least one, names unique", names)
+        self._bound_port = self._port
+        self._wire = WireServer(
+            service=VideoService(
+                seed=self.seed, processing_slots=self.processing_slots, lifetimes=self.lifetimes
+            ),
+            clock=ScaledClock(speed=self.speed) if self._clock is None else self._clock,
+            models=models,
+            api_keys=keys,
+            signer=LinkSigner(hashlib.blake2b(str(self.seed).encode()).digest()),
+            url_ttl_s=self.url_ttl_s,
+            media=MediaStore(media=self.media.resolve()),
+        )
+
+    @property
+    def api_key(self) -> str:
+        """The first of the keys that open the API."""
+        return self.api_keys[0]
+
+    @property
+    def port(self) -> int:
+        """The port: what was asked for, or the one that the first start was given for 0."""
+        return self._bound_port
+
+    @property
+    def base_url(self) -> str:
+        """What a client takes as its base URL, such as ``http://127.0.0.1:8080/kyyReactApiServer``.
+
+        Raises:
+            RuntimeError: If the port is not known before the first start.
+        """
+        if not self._bound_port:
+            message = "the emulator has no port before it is started: use 'async with', or start()"
+            raise RuntimeError(message)
+        return f"{self._origin}{BASE_PATH}"
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was billed and what was refused."""
+        return self._wire.service.ledger
+
+    @property
+    def requests(self) -> RequestCounts:
+        """How many requests came in, by kind."""
+        return self._wire.counts
+
+    @property
+    def tasks(self) -> Mapping[str, EmulatedTask]:
+        """All tasks by id, in order of acceptance, as they stand now; a live view."""
+        self._wire.service.advance(self._wire.clock.now_s())
+        return self._wire.service.tasks
+
+    async def start(self) -> None:
+        """Listen; does nothing if it already does.
+
+        Raises:
+            OSError: If the port cannot be had.
+        """
+        async with self._turn:
+            if self._runner is None:
+                self._runner = await self._listen()
+
+    async def aclose(self) -> None:
+        """Stop listening and drop every connection; does nothing if that was done."""
+        # Shielded, because a test that is cancelled must not leave its server behind. Bounded,
+        # because a request under way gets _GRACE_S and no more.
+        with anyio.CancelScope(shield=True):
+            async with self._turn:
+                runner, self._runner = self._runner, None
+                if runner is not None:
+                    await runner.cleanup()
+                    # The loop closes the sockets of dropped connections on its next round.
+                    await checkpoint()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._runner is None else self.base_url
+        return f"<VideosEmulator {state} tasks={len(self._wire.service.tasks)} {self.ledger!r}>"
+
+    @property
+    def _origin(self) -> str:
+        host = f"[{self._address}]" if ":" in self._address else self._address
+        return f"http://{host}:{self._bound_port}"
+
+    @property
+    def _address(self) -> str:
+        # The name may stand for two addresses, and port 0 would then be two different ports.
+        return "127.0.0.1" if self.host == "localhost" else self.host
+
+    async def _listen(self) -> web.ServerRunner:
+        server = web.Server(self._wire.handle, access_log=None)
+        runner = web.ServerRunner(server, shutdown_timeout=_GRACE_S)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._address, self._bound_port, backlog=_BACKLOG).start()
+        except OSError as error:
+            await runner.cleanup()
+            message = (
+                f"the emulator cannot listen on {self._address} port {self._bound_port}"
+                f" ({errno.errorcode.get(error.errno or 0, 'unknown error')}): choose another"
+                " port, or port=0 for any that is free"
+            )
+            raise OSError(error.errno, message) from error
+        self._bound_port = runner.addresses[0][1]
+        self._wire.origin = self._origin
+        return runner
