@@ -25,6 +25,7 @@ __all__ = [
     "Request",
     "Script",
     "answer",
+    "arrival",
     "close_after_body",
     "closed_port",
     "drip",
@@ -84,12 +85,17 @@ class Line:
     def is_open(self) -> bool:
         return not self._writer.is_closing()
 
-    async def read_headers(self) -> bytes:
-        """Read up to the blank line, and leave the body where it is."""
+    async def peek_headers(self) -> bytes:
+        """Wait for the blank line, and leave what is before it to be read."""
         while b"\r\n\r\n" not in self._buffer:
             await self._fill()
-            self._server.note_begun(self.number)
-        headers, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        self._server.note_begun(self.number)
+        return self._buffer.partition(b"\r\n\r\n")[0]
+
+    async def read_headers(self) -> bytes:
+        """Read up to the blank line, and leave the body where it is."""
+        headers = await self.peek_headers()
+        self._buffer = self._buffer.partition(b"\r\n\r\n")[2]
         return headers
 
     async def read_request(self) -> Request:
@@ -119,6 +125,8 @@ class Line:
         return self.request
 
     async def send(self, data: bytes) -> None:
+        if not self.is_open:
+            raise ConnectionAbortedError
         self._writer.write(data)
         await self._writer.drain()
 
@@ -343,6 +351,12 @@ def drip(*pieces: bytes, interval_s: float) -> Script:
             await asyncio.sleep(interval_s)
 
     return script
+
+
+async def arrival() -> None:
+    """Wait until the other end has taken in what was sent: both ends turn in one loop."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 # --- addresses -----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from collections.abc import Callable
 def scaled_loop(speed: float) -> Callable[[], asyncio.AbstractEventLoop]:
     """Make a factory of event loops that live `speed` seconds in one."""
 
-    class ScaledSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+    class ScaledSelector(selectors.DefaultSelector):
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
             return super().select(timeout and timeout / speed)
 

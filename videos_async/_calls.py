@@ -30,6 +30,7 @@ from videos_async.errors import (
     AccountRefused,
     Key,
     NotSubmitted,
+    SessionClosed,
     SubmissionError,
     SubmissionRefused,
     SubmissionUncertain,
@@ -105,7 +106,7 @@ class Calls:
             if verdict.http_status == 429:
                 self._pause.extend(anyio.current_time() + pause_s)
             else:
-                await anyio.sleep(pause_s)
+                await self._rest(pause_s)
             attempt += 1
 
     async def _submit_once(
@@ -122,17 +123,20 @@ class Calls:
             exchange = await self._transport.submit(
                 body, idempotency_key=idempotency_key, mark=mark
             )
-        except asyncio.CancelledError as cancelled:
+            outcome = read_exchange(exchange, unix_now_s=self._unix_clock())
+            return judge_submission(outcome, self._retry)
+        except BaseException as ended:
+            # Whatever ends it here, the reading of the answer included, a sent call is a doubt.
             if not mark.sent:
                 raise
+            is_cancelled = isinstance(ended, asyncio.CancelledError)
+            how = "was cancelled" if is_cancelled else f"broke off with {type(ended).__name__}"
             doubt = SubmissionUncertain(
-                request=request, reason="the call was cancelled", key=key, attempts=attempt
+                request=request, reason=f"the call {how}", key=key, attempts=attempt
             )
             self._hold(doubt)
             # A cancellation must stay one; the doubt travels as its cause.
-            raise cancelled from doubt
-        outcome = read_exchange(exchange, unix_now_s=self._unix_clock())
-        return judge_submission(outcome, self._retry)
+            raise ended from doubt
 
     def _submission_error(
         self, verdict: SubmissionVerdict, request: VideoRequest, key: Key | None, attempts: int
@@ -180,7 +184,7 @@ class Calls:
             if verdict.is_refusal or out_of_tries or not self.budget.spend():
                 raise query_error(verdict, task_id=task_id, task=None, key=key, attempts=attempt)
             if not verdict.is_throttle:
-                await anyio.sleep(
+                await self._rest(
                     self._retry.pause_s(
                         attempt, retry_after_s=verdict.retry_after_s, random=self._random
                     )
@@ -207,6 +211,12 @@ class Calls:
     async def _turn(self, limiter: Limiter) -> None:
         wait_s = limiter.reserve(anyio.current_time())
         while wait_s > 0:
-            await anyio.sleep(wait_s)
+            await self._rest(wait_s)
             # Somebody may have been told to slow down meanwhile.
             wait_s = self._pause.until_s - anyio.current_time()
+
+    async def _rest(self, pause_s: float) -> None:
+        """Wait, but not on a session that is closed meanwhile."""
+        with anyio.move_on_after(pause_s):
+            await self._transport.closed.wait()
+            raise SessionClosed

@@ -9,11 +9,10 @@ envelope, the id and the URL under any of their names, an error as text or as an
 from __future__ import annotations
 
 import difflib
-import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
+import attrs
 import cattrs
 from cattrs.gen import (
     make_dict_structure_fn,
@@ -21,9 +20,26 @@ from cattrs.gen import (
     override,
 )
 
-from videos_async._json import JsonFlaw, loads
-from videos_async.errors import InvalidRequest, InvalidResponse, Violation
-from videos_async.models import Status, VideoRequest, VideoTask, task_id_flaw
+from videos_async._answers import (
+    TASK_NAMES,
+    fields_of_task,
+    find_message,
+    find_task_id,
+    ids_in,
+    is_absent,
+    path_of,
+)
+from videos_async._json import JsonFlaw, Names, loads
+from videos_async._scalars import (
+    kind_of,
+    read_id,
+    read_number,
+    read_status,
+    read_text,
+    read_time,
+)
+from videos_async.errors import InvalidRequest, InvalidResponse, Violation, shorten
+from videos_async.models import Status, VideoRequest, VideoTask
 from videos_async.specs import (
     API_NAMES,
     BUILTIN_MODELS,
@@ -34,6 +50,7 @@ from videos_async.specs import (
 )
 
 __all__ = [
+    "find_message",
     "find_task_id",
     "request_from_json",
     "request_to_json",
@@ -42,107 +59,50 @@ __all__ = [
     "task_to_json",
 ]
 
-# --- values --------------------------------------------------------------------------------
-
-
-class _WrongType(Exception):
-    """A value that is not of its field's type; the text follows the field's path."""
-
-
-def _strict_text(value: Any, _: Any = None) -> str:
-    if not isinstance(value, str):
-        raise _WrongType(f"must be text, got {_kind(value)}")
-    # JSON can spell half a surrogate pair, which no terminal, log or file can hold.
-    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
-
-
-def _strict_id(value: Any, _: Any = None) -> str:
-    if not isinstance(value, str):
-        raise _WrongType(f"must be text, got {_kind(value)}")
-    flaw = task_id_flaw(value)
-    if flaw is not None:
-        raise _WrongType(flaw)
-    return value
-
-
-def _strict_int(value: Any, _: Any = None) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 12:
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _WrongType(f"must be a whole number, got {_kind(value)}")
-    if not 0 <= value <= _LAST_SECOND:
-        raise _WrongType("must be a Unix time in seconds")
-    return value
-
-
-_LAST_SECOND: Final = 253_402_300_799  # the end of the year 9999
-
-
-def _strict_float(value: Any, _: Any = None) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise _WrongType(f"must be a number, got {_kind(value)}")
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise _WrongType("must be a finite number")
-    return number
-
-
-def _status(value: Any, _: Any = None) -> Status:
-    text = _strict_text(value)
-    if not text:
-        raise _WrongType("must not be empty")
-    return Status(text)
+# --- the converter -------------------------------------------------------------------------
 
 
 def _as_it_is(value: Any, _: Any = None) -> Any:
     return value
 
 
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    names: dict[type, str] = {bool: "a boolean", str: "text", dict: "an object", list: "a list"}
-    return names.get(type(value), "a number")
-
-
-# --- the converter -------------------------------------------------------------------------
-
-_TASK_NAMES: Final = {
-    "id": "id",
-    "status": "status",
-    "model": "model",
-    "created": "created",
-    "video_url": "video_url",
-    "actual_duration": "actualDuration",
-    "error": "error",
-    "progress": "progress",
+# cattrs coerces by default: int("5"), str(5). On a wire both are somebody's mistake.
+_TASK_HOOKS: Final = {
+    "id": read_id,
+    "status": read_status,
+    "model": read_text,
+    "created": read_time,
+    "video_url": read_text,
+    "actual_duration": read_number,
+    "error": read_text,
+    "progress": read_number,
 }
-"""Python names of a task's fields to the service's own."""
 
 
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter()
-    # cattrs coerces by default: int("5"), str(5). On a wire both are somebody's mistake.
-    converter.register_structure_hook(str, _strict_text)
-    converter.register_structure_hook(int, _strict_int)
-    converter.register_structure_hook(float, _strict_float)
-    converter.register_structure_hook(Status, _status)
     as_it_is = override(struct_hook=_as_it_is)
-    # The values of a request pass as they are: `specs.violations` judges them all at once.
+    # The values of a request pass as they are, both ways: `specs.violations` judges them all.
     _register(
         converter,
         VideoRequest,
         structure=dict.fromkeys((*API_NAMES, "extra"), as_it_is),
-        unstructure={name: override(rename=api) for name, api in API_NAMES.items()},
+        unstructure={
+            name: override(rename=api, unstruct_hook=_as_it_is) for name, api in API_NAMES.items()
+        },
     )
-    renames = {name: override(rename=api) for name, api in _TASK_NAMES.items()}
-    strict = {"id": override(struct_hook=_strict_id), "extra": as_it_is}
-    _register(converter, VideoTask, structure={**renames, **strict}, unstructure=renames)
+    _register(
+        converter,
+        VideoTask,
+        structure={
+            **{
+                name: override(rename=TASK_NAMES[name], struct_hook=hook)
+                for name, hook in _TASK_HOOKS.items()
+            },
+            "extra": as_it_is,
+        },
+        unstructure={name: override(rename=api) for name, api in TASK_NAMES.items()},
+    )
     return converter
 
 
@@ -164,6 +124,8 @@ def _register(
 
 
 _CONVERTER: Final = _make_converter()
+# Every poll comes by here, so the converter is asked for its hook once.
+_STRUCTURE_TASK: Final = _CONVERTER.get_structure_hook(VideoTask)
 
 # --- requests ------------------------------------------------------------------------------
 
@@ -204,29 +166,8 @@ def request_from_json(
     """
     table = by_name(models)
     given = _parsed(data)
-    fields: dict[str, Any] = {"prompt": None, "duration": None, "extra": {}}
-    sources: dict[str, str] = {}
     found: list[Violation] = []
-    declared = _declared_extras(given, table)
-    for name, value in given.items():
-        python_name = _PYTHON_NAMES.get(name)
-        if value is None:
-            continue
-        if name == "extra":
-            fields["extra"] = {**value, **fields["extra"]} if isinstance(value, Mapping) else value
-        elif python_name is None and name in declared and isinstance(fields["extra"], dict):
-            fields["extra"][name] = value
-        elif python_name is None:
-            found.append(_unknown_field(name, value))
-        elif python_name not in sources:
-            fields[python_name] = value
-            sources[python_name] = name
-        elif not _same(fields[python_name], value):
-            rule = (
-                f"is a parameter conflict with {sources[python_name]}: "
-                f"two names of one field have different values"
-            )
-            found.append(Violation(field=name, rule=rule, value=value))
+    fields = _fields_of_request(given, _declared_extras(given, table), found)
     request = _CONVERTER.structure(fields, VideoRequest)
     found.extend(violations(request, table))
     if found:
@@ -234,13 +175,43 @@ def request_from_json(
     return request
 
 
+def _fields_of_request(
+    given: Mapping[str, Any], declared: frozenset[str], found: list[Violation]
+) -> dict[str, Any]:
+    """Bring every value under its Python name; what fits nowhere is added to `found`."""
+    extra = given.get("extra")
+    extras = dict(cast("Mapping[str, Any]", extra)) if isinstance(extra, Mapping) else {}
+    fields: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name, value in given.items():
+        if value is None or name == "extra":
+            continue
+        target, into = _PYTHON_NAMES.get(name), fields
+        if target is None and name in declared:
+            target, into = name, extras
+        if target is None:
+            found.append(_unknown_field(name, value))
+        elif target not in into:
+            into[target] = value
+            sources[target] = name
+        elif not _is_same(into[target], value):
+            rule = (
+                f"is a parameter conflict with {sources.get(target, 'extra')}: "
+                f"two names of one field have different values"
+            )
+            found.append(Violation(field=name, rule=rule, value=value))
+    is_mapping = extra is None or isinstance(extra, Mapping)
+    return {"prompt": None, "duration": None, **fields, "extra": extras if is_mapping else extra}
+
+
 def _parsed(data: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
     value: object = data
     if isinstance(data, (bytes, str)):
         try:
-            value = loads(data)
+            # Of a field given twice, the value that would not count may be the one that was meant.
+            value = loads(data, names=Names.UNIQUE)
         except JsonFlaw as flaw:
-            broken = Violation(field=flaw.path, rule=f"is no JSON: {flaw.problem}", value=data)
+            broken = Violation(field=flaw.path, rule=flaw.problem, value=data)
             raise InvalidRequest(violations=(broken,)) from None
     if not isinstance(value, Mapping):
         rule = "must be a JSON object with the fields of a request"
@@ -249,29 +220,31 @@ def _parsed(data: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _declared_extras(given: Mapping[str, Any], table: Mapping[str, ModelSpec]) -> frozenset[str]:
-    model = given.get("model", "videos")
+    model = given.get("model") or "videos"
     spec = table.get(model) if isinstance(model, str) else None
     return frozenset() if spec is None else spec.extra_fields
 
 
-def _unknown_field(name: object, value: object) -> Violation:
+def _unknown_field(name: Any, value: object) -> Violation:
     # A misspelled option would be billed at its default, so what is not known is not guessed.
     near = difflib.get_close_matches(name, _PYTHON_NAMES, n=1) if isinstance(name, str) else []
     hint = f" (did you mean {near[0]}?)" if near else ""
     rule = f"is not a field of a request{hint}; undocumented fields go under extra"
-    return Violation(field=str(name), rule=rule, value=value)
+    is_plain = isinstance(name, str) and name.isidentifier() and len(name) <= _NAME_LIMIT
+    return Violation(field=name if is_plain else shorten(name), rule=rule, value=value)
 
 
-def _same(one: object, other: object) -> bool:
-    return type(one) is type(other) and one == other
+_NAME_LIMIT: Final = 40
+
+
+def _is_same(one: object, other: object) -> bool:
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except Exception:  # noqa: BLE001 - nested too deep, or a value's own comparison
+        return False
 
 
 # --- tasks ---------------------------------------------------------------------------------
-
-_ID_NAMES: Final = ("id", "task_id", "taskId", "projectId")
-_URL_NAMES: Final = ("video_url", "url", "result_url")
-_MESSAGE_NAMES: Final = ("error", "message", "msg")
-_DETAIL_NAMES: Final = ("message", "detail", "msg", "code")
 
 
 def task_to_json(task: VideoTask) -> dict[str, Any]:
@@ -279,7 +252,9 @@ def task_to_json(task: VideoTask) -> dict[str, Any]:
     body: dict[str, Any] = _CONVERTER.unstructure(task)
     if task.progress is None:
         del body["progress"]
-    return {**task.extra, **body}
+    # What was no text or no number as it came stands under `extra`, and is written as it came.
+    originals = {name: task.extra[name] for name in ("error", "progress") if name in task.extra}
+    return {**task.extra, **body, **originals}
 
 
 def task_from_json(data: bytes | str | Mapping[str, Any]) -> VideoTask:
@@ -294,6 +269,8 @@ def task_from_json(data: bytes | str | Mapping[str, Any]) -> VideoTask:
             answer = loads(data)
         except JsonFlaw as flaw:
             raise InvalidResponse(path=flaw.path, problem=flaw.problem) from None
+    elif isinstance(data, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        answer = dict(data)
     return task_from_answer(answer)
 
 
@@ -313,143 +290,30 @@ def task_from_answer(
         InvalidResponse: With the JSON path of what is wrong.
     """
     if not isinstance(answer, dict):
-        raise InvalidResponse(path="$", problem=f"must be an object, got {_kind(answer)}")
+        raise InvalidResponse(path="$", problem=f"must be an object, got {kind_of(answer)}")
     whole = cast("dict[str, Any]", answer)
-    paths: dict[str, str] = {}
-    fields = _fields_of_task(whole, paths)
-    if task_id is not None:
-        fields.setdefault("id", task_id)
-    if default_status is not None:
-        fields.setdefault("status", default_status.value)
+    fields = fields_of_task(whole)
+    if task_id is not None and is_absent(fields.get("id")):
+        fields["id"] = task_id
+    if default_status is not None and is_absent(fields.get("status")):
+        fields["status"] = default_status.value
     for name in ("id", "status"):
-        if name not in fields:
-            raise InvalidResponse(path=f"$.{name}", problem="is missing")
+        if is_absent(fields.get(name)):
+            raise InvalidResponse(path=path_of(whole, name), problem="is missing")
     try:
-        task = _CONVERTER.structure(fields, VideoTask)
+        task: VideoTask = _STRUCTURE_TASK(fields, VideoTask)
     except cattrs.ClassValidationError as group:
-        raise _first_problem(group, paths) from None
-    if task_id is not None and task.id != task_id:
-        raise InvalidResponse(path=paths.get("id", "$.id"), problem=f"is another task's: {task.id}")
-    return task
+        raise _first_problem(group, whole) from None
+    if task_id is None or task.id == task_id:
+        return task
+    if task_id in ids_in(whole):
+        # A revision may have more than one name for a task; the one that was asked for counts.
+        return attrs.evolve(task, id=task_id)
+    raise InvalidResponse(path=path_of(whole, "id"), problem=f"is another task's: {task.id}")
 
 
-def find_task_id(answer: object) -> str | None:
-    """Find a usable id in an answer whose other fields may be beyond reading."""
-    if not isinstance(answer, dict):
-        return None
-    whole = cast("dict[str, Any]", answer)
-    nested = whole.get("data")
-    for fields in (whole, cast("dict[str, Any]", nested) if isinstance(nested, dict) else {}):
-        for name in _ID_NAMES:
-            value = fields.get(name)
-            if task_id_flaw(value) is None:
-                return cast("str", value)
-    return None
-
-
-def find_message(answer: object) -> str | None:
-    """Find what the service says about a failure, under any of its names."""
-    if not isinstance(answer, dict):
-        return None
-    whole = cast("dict[str, Any]", answer)
-    for name in _MESSAGE_NAMES:
-        message = _message(whole.get(name))
-        if message:
-            return message
-    nested = whole.get("data")
-    return find_message(cast("object", nested)) if isinstance(nested, dict) else None
-
-
-def _fields_of_task(answer: dict[str, Any], paths: dict[str, str]) -> dict[str, Any]:
-    """Bring an answer of any revision into the flat shape of the contract.
-
-    Args:
-        answer: The parsed body; left as it is.
-        paths: Filled with the JSON path of each field that does not stand under its own name.
-    """
-    body, prefix = _unwrapped(answer)
-    fields: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
-    for name, value in body.items():
-        (fields if name in _KNOWN else extra)[name] = value
-    if body is not answer:
-        extra = {**{name: value for name, value in answer.items() if name != "data"}, **extra}
-    for target, names in (("id", _ID_NAMES), ("video_url", _URL_NAMES)):
-        _take_first(target, names, fields, extra)
-    if prefix or "id" not in body:
-        for target in fields:
-            paths[target] = f"${prefix}.{target}"
-    _take_error(fields, extra)
-    _take_progress(fields, extra)
-    fields["extra"] = extra
-    return fields
-
-
-_KNOWN: Final = frozenset(_TASK_NAMES.values())
-
-
-def _unwrapped(answer: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    nested = answer.get("data")
-    if isinstance(nested, dict) and "status" not in answer:
-        inner = cast("dict[str, Any]", nested)
-        named = any(name in inner for name in _ID_NAMES)
-        if "status" in inner or (named and not any(name in answer for name in _ID_NAMES)):
-            return inner, ".data"
-    return answer, ""
-
-
-def _take_first(
-    target: str, names: tuple[str, ...], fields: dict[str, Any], extra: dict[str, Any]
-) -> None:
-    if fields.get(target) is not None:
-        return
-    for name in names:
-        if extra.get(name) is not None:
-            fields[target] = extra.pop(name)
-            return
-
-
-def _take_error(fields: dict[str, Any], extra: dict[str, Any]) -> None:
-    error = fields.get("error")
-    if isinstance(error, str) and error:
-        return
-    if error is not None and not isinstance(error, str):
-        extra["error"] = error
-    message = _message(error)
-    if not message and fields.get("status") == Status.FAILED:
-        message = find_message(extra)
-    fields["error"] = message
-
-
-def _message(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value or None
-    if isinstance(value, dict):
-        details = cast("dict[str, object]", value)
-        for name in _DETAIL_NAMES:
-            found = _message(details.get(name))
-            if found:
-                return found
-    return json.dumps(value) if value else None
-
-
-def _take_progress(fields: dict[str, Any], extra: dict[str, Any]) -> None:
-    """Read a number or ``"42%"``; it is undocumented, so what is neither is kept and no error."""
-    progress = fields.pop("progress", None)
-    if progress is None:
-        return
-    try:
-        fields["progress"] = _strict_float(
-            progress.removesuffix("%") if isinstance(progress, str) else progress
-        )
-    except _WrongType:
-        extra["progress"] = progress
-
-
-def _first_problem(group: cattrs.ClassValidationError, paths: dict[str, str]) -> InvalidResponse:
+def _first_problem(group: cattrs.ClassValidationError, answer: dict[str, Any]) -> InvalidResponse:
     with_notes, without_notes = group.group_exceptions()
     for error, note in with_notes:
-        name = _TASK_NAMES.get(note.name, note.name)
-        path = paths.get(name, f"$.{name}")
-        return InvalidResponse(path=path, problem=str(error))
+        return InvalidResponse(path=path_of(answer, note.name), problem=str(error))
     return InvalidResponse(path="$", problem=f"cannot be read: {without_notes[0]}")

@@ -23,7 +23,7 @@ Which statuses refuse is data: see `RetryPolicy`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
 import attrs
@@ -49,6 +49,11 @@ __all__ = [
 ]
 
 
+def _statuses(value: Iterable[int]) -> frozenset[int]:
+    """Freeze a set; a plain ``converter=frozenset`` would not type-check for whoever gives one."""
+    return frozenset(value)
+
+
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
     """How calls are tried again, and which answers are a refusal.
@@ -69,10 +74,10 @@ class RetryPolicy:
     cap_s: float = attrs.field(default=30.0, validator=at_least(0))
     retry_after_cap_s: float = attrs.field(default=300.0, validator=at_least(0))
     refused_statuses: frozenset[int] = attrs.field(
-        default=frozenset({400, 404, 405, 413, 415, 422}), converter=frozenset
+        default=frozenset({400, 404, 405, 413, 415, 422}), converter=_statuses
     )
     account_statuses: frozenset[int] = attrs.field(
-        default=frozenset({401, 402, 403}), converter=frozenset
+        default=frozenset({401, 402, 403}), converter=_statuses
     )
 
     def pause_s(
@@ -101,22 +106,22 @@ class RetryBudget:
     Source: the retry throttling of gRPC (gRFC A6).
     """
 
-    __slots__ = ("_capacity", "_tokens")
+    __slots__ = ("_capacity_tenths", "_tenths")
 
-    def __init__(self, capacity: float = 50.0) -> None:
-        self._capacity = capacity
-        self._tokens = capacity
+    def __init__(self, capacity: int = 50) -> None:
+        # In tenths of a token, as ten times 0.1 is not quite 1.
+        self._tenths = self._capacity_tenths = 10 * capacity
 
     def spend(self) -> bool:
         """Take a token for a retry; False when there is none."""
-        if self._tokens < 1.0:
+        if self._tenths < 10:
             return False
-        self._tokens -= 1.0
+        self._tenths -= 10
         return True
 
     def refill(self) -> None:
         """Give back a tenth of a token for a good answer."""
-        self._tokens = min(self._capacity, self._tokens + 0.1)
+        self._tenths = min(self._capacity_tenths, self._tenths + 1)
 
 
 @attrs.frozen(kw_only=True)

@@ -95,7 +95,7 @@ class _Followed:
     failures: int = 0
     refusals: int = 0
     last_error: str | None = None
-    in_flight: bool = False
+    poll_number: int | None = None
 
 
 @attrs.frozen(eq=False)
@@ -106,11 +106,13 @@ class Poll:
         task_id: The task to ask for.
         time_left_s: Seconds until the task's deadline, or None where it has none.
         followed: The schedule's own record; of no use to anyone else.
+        number: Tells this poll from the task's others.
     """
 
     task_id: str
     time_left_s: float | None
     followed: _Followed = attrs.field(repr=False)
+    number: int = attrs.field(repr=False)
 
 
 Step: TypeAlias = Poll | Transition
@@ -196,9 +198,10 @@ class Schedule:
             time_left_s = followed.deadline_s - now_s
             if time_left_s <= 0:
                 return self._end(followed, self._timeout_error(followed), now_s)
-        followed.in_flight = True
+        self._sequence += 1
+        followed.poll_number = self._sequence
         self._in_flight += 1
-        return Poll(followed.task_id, time_left_s, followed)
+        return Poll(followed.task_id, time_left_s, followed, self._sequence)
 
     def handle(self, poll: Poll, verdict: QueryVerdict, now_s: float) -> Transition | None:
         """Take in how a poll went.
@@ -210,11 +213,14 @@ class Schedule:
 
         Returns:
             The task's transition, or None where nothing changed.
+
+        Raises:
+            RuntimeError: The poll is not in flight: its outcome was told already.
         """
         followed = poll.followed
-        if not followed.in_flight:
-            raise RuntimeError(f"no poll of task {followed.task_id} is in flight")
-        followed.in_flight = False
+        if followed.poll_number != poll.number:
+            raise RuntimeError(f"this poll of task {followed.task_id} is not in flight")
+        followed.poll_number = None
         self._in_flight -= 1
         if isinstance(verdict, Seen):
             return self._seen(followed, verdict.task, now_s)
@@ -230,11 +236,14 @@ class Schedule:
         return step
 
     def _observe(self, followed: _Followed, task: VideoTask, now_s: float) -> Transition | None:
-        followed.task = task
-        # A late replica may say "queued" after "processing": each status is told once.
-        if task.status in followed.seen:
-            return None
         previous = followed.seen[-1] if followed.seen else None
+        # A late replica may say "queued" after "processing": each status is told once, and what
+        # is older is no snapshot to end with.
+        if task.status != previous and task.status in followed.seen:
+            return None
+        followed.task = task
+        if task.status == previous:
+            return None
         followed.seen += (task.status,)
         error = None
         if task.status == Status.FAILED:

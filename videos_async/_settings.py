@@ -102,12 +102,15 @@ def api_root(
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
+# Also where the scheme or the slashes are missing, as an error would show the secret.
+_USERINFO = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?(?://)?[^/?#]*@", re.IGNORECASE)
+
+
 def _spelling_flaw(text: str) -> str | None:
     """Judge the text before it is split: `urlsplit` drops line breaks without a word."""
     if any(character.isspace() or not character.isprintable() for character in text):
         return f"must not hold spaces or control characters, got {shorten(text)}"
-    authority = re.split(r"[/?#]", text.partition("://")[2], maxsplit=1)[0]
-    if "@" in authority:
+    if _USERINFO.match(text):
         # The text is not shown: what stands before the @ is a secret.
         return "must not hold a user or a password: the API key is given on its own"
     return None

@@ -7,12 +7,15 @@ accepted, then the line died", and their reprs and tracebacks hold the Authoriza
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+import anyio
 import attrs
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
@@ -25,11 +28,14 @@ from videos_async.models import without_query
 
 __all__ = ["FileAnswer", "SentMark", "Timeouts", "Transport", "TransportTrouble"]
 
-# Short enough that no server is known to close a connection this young, so that a create call
-# never meets a close in flight, which would make doubt.
-_SUBMIT_KEEPALIVE_S: Final = 1.0
-# A free call that meets a close in flight is simply made again.
-_QUERY_KEEPALIVE_S: Final = 15.0
+_POOLING: Final[Mapping[str, Mapping[str, Any]]] = {
+    # A create call on a used connection can meet a close in flight, which makes doubt, or a
+    # second answer to the call before it, which passes for its own. A handshake is cheaper.
+    "submit": {"force_close": True},
+    # A free call that meets a close in flight is simply made again.
+    "query": {"keepalive_timeout": 15.0},
+    "files": {"keepalive_timeout": 15.0},
+}
 _REDIRECT_LIMIT: Final = 5
 _TROUBLE_LIMIT: Final = 300
 
@@ -116,6 +122,9 @@ class Transport:
         plain_http_hosts: Hosts a video may be fetched from without TLS, besides loopback when
             the API itself is there.
         client_session: A session to make the API calls with; it stays its owner's to close.
+
+    Attributes:
+        closed: Set when the transport is closed, for those who wait between two calls.
     """
 
     def __init__(
@@ -134,7 +143,9 @@ class Transport:
         self._plain_http_hosts = frozenset(plain_http_hosts)
         self._injected = client_session
         self._owned: dict[str, aiohttp.ClientSession] = {}
-        self._is_closed = False
+        self._under_way: set[anyio.CancelScope] = set()
+        self.closed = anyio.Event()
+        self._without_key = _eraser(key)
         self._headers = {
             "Authorization": _HeaderValue(f"Bearer {key}"),
             "Accept": "application/json",
@@ -153,8 +164,10 @@ class Transport:
         return bool(self._owned)
 
     async def aclose(self) -> None:
-        """Close every connection of our own; closing twice is fine."""
-        self._is_closed = True
+        """End the calls under way and close our own connections; closing twice is fine."""
+        self.closed.set()
+        for scope in self._under_way:
+            scope.cancel()
         while self._owned:
             _, client = self._owned.popitem()
             await client.close()
@@ -170,9 +183,14 @@ class Transport:
                 use of it.
             mark: Set before the first byte of the body is handed to the socket.
         """
-        headers = {**self._headers, "Idempotency-Key": idempotency_key}
+        headers = {
+            **self._headers,
+            # Said here, or a handed-in session's own default would win.
+            "Content-Type": "application/json",
+            "Idempotency-Key": idempotency_key,
+        }
         return await self._exchange(
-            self._injected or self._client("submit", keepalive_s=_SUBMIT_KEEPALIVE_S),
+            self._api_client("submit"),
             "POST",
             self._endpoints.create,
             mark,
@@ -185,7 +203,7 @@ class Transport:
         """Make one result call, within `timeout_s` seconds at most."""
         limit_s = min(self._timeouts.query_s, timeout_s)
         return await self._exchange(
-            self._injected or self._client("query"),
+            self._api_client("query"),
             "GET",
             self._endpoints.result(task_id),
             SentMark(),
@@ -201,56 +219,90 @@ class Transport:
         mark: SentMark,
         **options: Any,
     ) -> Exchange:
+        with anyio.CancelScope() as scope:
+            # Closing a client leaves alone what is still connecting, and a client that was
+            # handed in is not ours to close.
+            self._under_way.add(scope)
+            try:
+                exchange = await self._attempt(client, method, url, mark, **options)
+            finally:
+                self._under_way.discard(scope)
+            if exchange.status is not None or not (self.closed.is_set() or client.closed):
+                return exchange
+        if not mark.sent:
+            raise SessionClosed
+        return Exchange(sent=True, trouble="the session was closed before an answer came")
+
+    async def _attempt(
+        self,
+        client: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        mark: SentMark,
+        **options: Any,
+    ) -> Exchange:
         try:
-            # Nothing that a handed-in session may be set to can resend, redirect, decode or
-            # raise behind our back.
-            async with client.request(
-                method,
-                URL(url, encoded=True),
-                allow_redirects=False,
-                auto_decompress=False,
-                raise_for_status=False,
-                middlewares=(),
-                **options,
-            ) as response:
-                body, trouble = await self._read_body(response)
-                return Exchange(
-                    sent=mark.sent,
-                    status=response.status,
-                    headers=response.headers,
-                    body=body,
-                    trouble=trouble,
-                )
+            return await self._converse(client, method, url, mark, **options)
+        except asyncio.CancelledError as cancelled:
+            if mark.sent or not client.closed or _is_cancelling():
+                # Without the frames below: what they hold, the key and an answer that may echo
+                # it, is no business of whoever logs the cancellation.
+                raise cancelled.with_traceback(None)  # noqa: B904 - it is the one that was caught
+            # A connector that is closed cancels those who wait for a name or for a connection.
+            trouble = "the client was closed"
         except Exception as error:  # noqa: BLE001 - whatever it was, what counts is the mark
             trouble = self._describe(error)
-        if self._is_closed or client.closed:
-            if not mark.sent:
-                raise SessionClosed
-            trouble = "the session was closed before an answer came"
         return Exchange(sent=mark.sent, trouble=trouble)
 
+    async def _converse(
+        self,
+        client: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        mark: SentMark,
+        **options: Any,
+    ) -> Exchange:
+        # Nothing that a handed-in session may be set to can resend, redirect, decode or raise
+        # behind our back.
+        response = await client.request(
+            method,
+            URL(url, encoded=True),
+            allow_redirects=False,
+            auto_decompress=False,
+            raise_for_status=False,
+            middlewares=(),
+            proxy=self._proxy,
+            **options,
+        )
+        # Not `async with`: its exit can wait, and a cancellation would find the answer there.
+        try:
+            body, trouble = await self._read_body(response)
+        finally:
+            response.release()
+        return Exchange(
+            sent=mark.sent,
+            status=response.status,
+            headers=response.headers,
+            body=body,
+            trouble=trouble,
+        )
+
     async def _read_body(self, response: aiohttp.ClientResponse) -> tuple[bytes | None, str | None]:
-        encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding.lower() != "identity":
-            response.close()
-            return None, f"the body is encoded as {encoding[:20]!r}, which was not asked for"
+        """Read a body up to the cap; where it breaks off, what came until then and why."""
+        trouble: str | None = None
         pieces: list[bytes] = []
         size = 0
         try:
             async for piece in response.content.iter_any():
                 size += len(piece)
                 if size > ANSWER_LIMIT_BYTES:
-                    response.close()
                     return None, f"the body is larger than {ANSWER_LIMIT_BYTES} bytes"
                 pieces.append(piece)
-        except (aiohttp.ClientError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - aiohttp's parser has exceptions of its own
             # The status is in hand and can be all that is needed: a 429 stays one.
             trouble = self._describe(error)
-            return None, trouble
-        body = b"".join(pieces)
-        key = self._key.encode()
         # A service that echoes the key must not get it into an error, a log or a snapshot.
-        return body.replace(key, b"[api key]") if key in body else body, None
+        return self._without_key(b"".join(pieces)), trouble
 
     # --- files ---------------------------------------------------------------------------
 
@@ -341,16 +393,19 @@ class Transport:
 
     # --- inside --------------------------------------------------------------------------
 
-    def _client(
-        self, name: str, *, keepalive_s: float = _QUERY_KEEPALIVE_S
-    ) -> aiohttp.ClientSession:
-        if self._is_closed:
+    def _api_client(self, name: str) -> aiohttp.ClientSession:
+        if self.closed.is_set():
+            raise SessionClosed
+        return self._injected or self._client(name)
+
+    def _client(self, name: str) -> aiohttp.ClientSession:
+        if self.closed.is_set():
             raise SessionClosed
         client = self._owned.get(name)
         if client is None:
             client = self._owned[name] = aiohttp.ClientSession(
                 # The callers bound what is in flight; a queue in here would cost 7 kB a call.
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive_s),
+                connector=aiohttp.TCPConnector(limit=0, **_POOLING[name]),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 proxy=self._proxy,
             )
@@ -366,12 +421,39 @@ class Transport:
             return "the connection was closed before an answer came"
         if isinstance(error, aiohttp.ClientPayloadError):
             return "the body was cut short"
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return f"the proxy refused the connection: HTTP {error.status}"
         if isinstance(error, aiohttp.ClientResponseError):
-            text = f"the answer is not HTTP: {error.message}"
+            # The parser's words without the bytes it shows: those can be a torn half of the key.
+            text = f"the answer is not HTTP: {_SHOWN_BYTES.split(error.message, maxsplit=1)[0]}"
         else:
             text = str(error) or type(error).__name__
         text = without_query(" ".join(text.replace(self._key, "[api key]").split()))
         return text if len(text) <= _TROUBLE_LIMIT else f"{text[:_TROUBLE_LIMIT]}…"
+
+
+_SHOWN_BYTES: Final = re.compile(r"""[\s:]*(?:\n\n|(?<!\w)(?:bytearray\()?b?['"])""")
+
+
+def _eraser(key: str) -> Callable[[bytes], bytes]:
+    """Make what replaces the key in a body: plain, in a JSON string's escapes or in a URL's.
+
+    A function and not a pattern, as a pattern's repr shows what it looks for.
+    """
+    forms = (
+        sign
+        if sign.isalnum()
+        # Which of the others a service escapes is its own choice: PHP does "/", .NET "+".
+        else rf"(?:\\u00(?i:{ord(sign):02x})|%(?i:{ord(sign):02x})|\\?{re.escape(sign)})"
+        for sign in key
+    )
+    pattern = re.compile("".join(forms).encode())
+    return lambda body: pattern.sub(b"[api key]", body)
+
+
+def _is_cancelling() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _HeaderValue(str):
@@ -381,6 +463,9 @@ class _HeaderValue(str):
 
     def __repr__(self) -> str:
         return "'[api key]'"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a header with the API key is never pickled")
 
 
 def _is_chunked(response: aiohttp.ClientResponse) -> bool:

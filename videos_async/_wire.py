@@ -84,14 +84,15 @@ class Exchange:
         sent: Whether a byte of the request's body may have left this machine.
         status: The HTTP status, or None where no answer came.
         headers: The answer's headers, by case-insensitive name.
-        body: The answer's body, or None where it could not be read in full.
+        body: The answer's body, as far as it came, or None where it was too large to keep.
         trouble: What went wrong on the way, in words, or None.
     """
 
     sent: bool
     status: int | None = None
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    body: bytes | None = None
+    # What a service says here can be signed, or an echo of the key: no dump shows it.
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    body: bytes | None = attrs.field(default=None, repr=False)
     trouble: str | None = None
 
 
@@ -107,12 +108,16 @@ def read_exchange(exchange: Exchange, *, unix_now_s: float) -> Outcome:
     answer: object = None
     salvage: str | None = None
     trouble = exchange.trouble
-    if exchange.body is not None and trouble is None:
+    if exchange.body is not None:
         try:
             answer = loads(exchange.body)
         except JsonFlaw as flaw:
-            trouble = f"the body {flaw.path} {flaw.problem}{_snippet(exchange.body)}"
+            trouble = trouble or _flaw_text(flaw, exchange)
             salvage = _salvage(exchange.body)
+        else:
+            # An object says itself where it ends: one that parses is whole, also where the
+            # connection broke behind it, and the id in it is paid for.
+            trouble = None if _is_object(answer) else trouble
     return Outcome(
         sent=exchange.sent,
         status=exchange.status,
@@ -122,6 +127,18 @@ def read_exchange(exchange: Exchange, *, unix_now_s: float) -> Outcome:
         # What a proxy writes into an error page is no trouble of its own: the status tells.
         trouble=trouble if 200 <= exchange.status < 300 or exchange.body is None else None,
     )
+
+
+def _is_object(answer: object) -> bool:
+    return isinstance(answer, dict)
+
+
+def _flaw_text(flaw: JsonFlaw, exchange: Exchange) -> str:
+    if exchange.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        # Never decoded: 292 kB of gzip can become 300 MB.
+        return "the body is compressed, which was not asked for"
+    where = "" if flaw.path == "$" else f" at {flaw.path}"
+    return f"the body{where} {flaw.problem}{_snippet(exchange.body or b'')}"
 
 
 def _salvage(body: bytes) -> str | None:

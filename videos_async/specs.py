@@ -13,15 +13,16 @@ Source of the built-in rows: the create call of the Videos API.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import pairwise
-from typing import Any, TypeAlias, cast
-from urllib.parse import urlsplit
+from collections.abc import Set as AbstractSet
+from itertools import islice, pairwise
+from typing import Any, NoReturn, TypeAlias, cast
 
 import attrs
 
-from videos_async.errors import InvalidRequest, Violation
+from videos_async._settings import whole_at_least
+from videos_async._values import json_flaw, text_flaw, url_flaw
+from videos_async.errors import ConfigurationError, InvalidRequest, Violation, shorten
 from videos_async.models import VideoRequest
 
 __all__ = ["BUILTIN_MODELS", "ModelSpec", "validate", "violations"]
@@ -42,7 +43,72 @@ API_NAMES: Mapping[str, str] = {
 LEGACY_ALIASES: Mapping[str, str] = {"image": "first_image", "lastFrameImage": "last_image"}
 """The service's old names to the Python names."""
 
-_EXTRA_DEPTH_LIMIT = 32
+DOCUMENTED_NAMES = frozenset({*API_NAMES, *API_NAMES.values(), *LEGACY_ALIASES})
+"""Every name a documented field goes by."""
+
+# Far beyond any model, and short enough to look at one by one.
+_DURATION_COUNT_LIMIT = 10_000
+
+
+# The three below leave what cannot be frozen as it is, for the checks to complain about.
+
+
+def _durations(value: Collection[int]) -> Collection[int]:
+    return tuple(value) if isinstance(value, (list, set, frozenset)) else value
+
+
+def _choices(value: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _names(value: AbstractSet[str] | list[str] | tuple[str, ...]) -> frozenset[str]:
+    given = cast("object", value)
+    return (
+        frozenset(value) if isinstance(given, (set, list, tuple)) else cast("frozenset[str]", given)
+    )
+
+
+def _refuse(spec: ModelSpec, attribute: attrs.Attribute[Any], rule: str, value: object) -> NoReturn:
+    owner = "" if attribute.name == "name" else f" of {spec.name!r}"
+    raise ConfigurationError(
+        setting=f"ModelSpec.{attribute.name}{owner}", problem=f"{rule}, got {shorten(value)}"
+    )
+
+
+def _check_name(spec: ModelSpec, attribute: attrs.Attribute[Any], value: object) -> None:
+    flaw = text_flaw(value)
+    if flaw is not None:
+        _refuse(spec, attribute, flaw, value)
+
+
+def _check_durations(spec: ModelSpec, attribute: attrs.Attribute[Any], value: object) -> None:
+    durations = _items(value)
+    if not 0 < len(durations) <= _DURATION_COUNT_LIMIT:
+        rule = f"must be a list or a range of 1 to {_DURATION_COUNT_LIMIT} durations"
+        _refuse(spec, attribute, rule, value)
+    for seconds in durations:
+        if not isinstance(seconds, int) or isinstance(seconds, bool) or seconds < 1:
+            _refuse(spec, attribute, "must hold whole numbers of seconds, each above 0", value)
+
+
+def _items(value: object) -> tuple[object, ...]:
+    """Give the members of a tuple or a range; nothing else has any."""
+    members = cast("Iterable[object]", value) if isinstance(value, (range, tuple)) else ()
+    return tuple(islice(members, _DURATION_COUNT_LIMIT + 1))
+
+
+def _check_choices(spec: ModelSpec, attribute: attrs.Attribute[Any], value: object) -> None:
+    choices = _items(value)
+    if not choices or any(map(text_flaw, choices)):
+        _refuse(spec, attribute, "must be a list of texts, one at least", value)
+
+
+def _check_names(spec: ModelSpec, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, frozenset):
+        _refuse(spec, attribute, "must be a set of names of fields", value)
+    for name in cast("frozenset[object]", value):
+        if text_flaw(name) or name in DOCUMENTED_NAMES or name == "extra":
+            _refuse(spec, attribute, "must hold names that no documented field has", name)
 
 
 @attrs.frozen(kw_only=True)
@@ -59,16 +125,29 @@ class ModelSpec:
         reference_video_limit: Most reference videos.
         extra_fields: Undocumented fields that requests given as JSON may carry by name; code
             may send any through `VideoRequest.extra`.
+
+    Raises:
+        ConfigurationError: When one of them cannot be the rule of a model.
     """
 
-    name: str
-    durations: Collection[int] = range(4, 16)
-    ratios: tuple[str, ...] = attrs.field(default=("16:9", "9:16", "1:1"), converter=tuple)
-    resolutions: tuple[str, ...] = attrs.field(default=("720p",), converter=tuple)
-    prompt_limit: int | None = 1500
-    reference_image_limit: int = 4
-    reference_video_limit: int = 3
-    extra_fields: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    name: str = attrs.field(validator=_check_name)
+    durations: Collection[int] = attrs.field(
+        default=range(4, 16), converter=_durations, validator=_check_durations
+    )
+    ratios: tuple[str, ...] = attrs.field(
+        default=("16:9", "9:16", "1:1"), converter=_choices, validator=_check_choices
+    )
+    resolutions: tuple[str, ...] = attrs.field(
+        default=("720p",), converter=_choices, validator=_check_choices
+    )
+    prompt_limit: int | None = attrs.field(
+        default=1500, validator=whole_at_least(1, optional="for no limit")
+    )
+    reference_image_limit: int = attrs.field(default=4, validator=whole_at_least(0))
+    reference_video_limit: int = attrs.field(default=3, validator=whole_at_least(0))
+    extra_fields: frozenset[str] = attrs.field(
+        default=frozenset[str](), converter=_names, validator=_check_names
+    )
 
 
 BUILTIN_MODELS: tuple[ModelSpec, ...] = (ModelSpec(name="videos"), ModelSpec(name="videos_fast"))
@@ -78,8 +157,21 @@ ModelTable: TypeAlias = Iterable[ModelSpec]
 
 
 def by_name(models: ModelTable) -> dict[str, ModelSpec]:
-    """Index a table by name; of two rows of one name the later one counts."""
-    return {spec.name: spec for spec in models}
+    """Index a table by name; of two rows of one name the later one counts.
+
+    Raises:
+        ConfigurationError: When it is no table.
+    """
+    if not isinstance(cast("object", models), Iterable):
+        problem = f"must be a list of ModelSpec, got {shorten(models)}"
+        raise ConfigurationError(setting="models", problem=problem)
+    table: dict[str, ModelSpec] = {}
+    for spec in models:
+        if not isinstance(cast("object", spec), ModelSpec):
+            problem = f"must hold nothing but ModelSpec, got {shorten(spec)}"
+            raise ConfigurationError(setting="models", problem=problem)
+        table[spec.name] = spec
+    return table
 
 
 def validate(request: VideoRequest, models: ModelTable = BUILTIN_MODELS) -> None:
@@ -137,7 +229,7 @@ def _model(name: object, models: Mapping[str, ModelSpec]) -> Iterator[Violation]
 
 
 def _prompt(prompt: object, spec: ModelSpec | None) -> Iterator[Violation]:
-    flaw = _text_flaw(prompt)
+    flaw = text_flaw(prompt)
     if flaw is not None:
         yield Violation(field="prompt", rule=flaw, value=prompt)
     text = prompt if isinstance(prompt, str) else ""
@@ -161,14 +253,14 @@ def _duration(duration: object, spec: ModelSpec | None) -> Iterator[Violation]:
 
 
 def _span(durations: Collection[int]) -> str:
-    ordered = sorted(durations)
+    ordered = sorted(set(durations))
     if len(ordered) > 1 and all(later - earlier == 1 for earlier, later in pairwise(ordered)):
         return f"between {ordered[0]} and {ordered[-1]}"
     return " or ".join(map(str, ordered))
 
 
 def _choice(field: str, value: object, spec: ModelSpec | None) -> Iterator[Violation]:
-    flaw = _text_flaw(value)
+    flaw = text_flaw(value)
     if flaw is not None:
         yield Violation(field=field, rule=flaw, value=value)
     elif spec is not None:
@@ -188,10 +280,15 @@ def _frames(request: VideoRequest) -> Iterator[Violation]:
         rule = f"must be given together with {next(iter(given))}: both frames or neither"
         yield Violation(field=missing, rule=rule, value=None)
     for field in ("reference_images", "reference_videos"):
-        urls = getattr(request, field)
-        if given and urls:
+        urls: object = getattr(request, field)
+        if given and _is_given(urls):
             rule = f"must be empty beside {' and '.join(given)}: frames exclude references"
             yield Violation(field=field, rule=rule, value=urls)
+
+
+def _is_given(urls: object) -> bool:
+    # What is no list is not empty either: its own violation is told beside the exclusion.
+    return not (urls is None or (isinstance(urls, tuple) and not urls))
 
 
 def _references(field: str, urls: object, spec: ModelSpec | None) -> Iterator[Violation]:
@@ -210,88 +307,23 @@ def _references(field: str, urls: object, spec: ModelSpec | None) -> Iterator[Vi
 
 
 def _url(field: str, url: object) -> Iterator[Violation]:
-    flaw = _text_flaw(url) or _url_flaw(cast("str", url))
+    flaw = url_flaw(url)
     if flaw is not None:
         yield Violation(field=field, rule=flaw, value=url)
-
-
-def _url_flaw(url: str) -> str | None:
-    rule = "must be an absolute http or https URL"
-    if any(character.isspace() or not character.isprintable() for character in url):
-        return f"{rule} without spaces or control characters"
-    try:
-        parts = urlsplit(url)
-        reachable = bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        return f"{rule} ({error})"
-    return None if parts.scheme in ("http", "https") and reachable else rule
-
-
-def _text_flaw(value: object) -> str | None:
-    """Tell what keeps a value from being text that JSON and the service can carry."""
-    if not isinstance(value, str):
-        return "must be text"
-    if not value:
-        return "must not be empty"
-    if "\0" in value:
-        return "must not contain the NUL character"
-    if _has_lone_surrogate(value):
-        return "must be valid Unicode without lone surrogates"
-    return None
-
-
-def _has_lone_surrogate(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _extra(extra: object) -> Iterator[Violation]:
     if not isinstance(extra, Mapping):
         yield Violation(field="extra", rule="must be a mapping of field names to JSON", value=extra)
         return
-    taken = {*API_NAMES.values(), *API_NAMES, *LEGACY_ALIASES}
     for name, value in cast("Mapping[object, object]", extra).items():
-        field = f"extra[{name!r}]"
-        flaw = _text_flaw(name)
+        flaw = text_flaw(name)
         if flaw is not None:
             yield Violation(field="extra", rule=f"must have names, but a name {flaw}", value=name)
-        elif name in taken:
+        field = f"extra[{shorten(name) if isinstance(name, str) else '…'}]"
+        if name in DOCUMENTED_NAMES:
             rule = "must not repeat a documented field: give it under its own name"
             yield Violation(field=field, rule=rule, value=value)
-        flaw = _json_flaw(value)
+        flaw = json_flaw(value)
         if flaw is not None:
             yield Violation(field=field, rule=flaw, value=value)
-
-
-def _json_flaw(root: object) -> str | None:
-    """Tell what keeps a value from being JSON; iterative, so that no depth can overflow."""
-    pending: list[tuple[object, int]] = [(root, 1)]
-    while pending:
-        value, depth = pending.pop()
-        if depth > _EXTRA_DEPTH_LIMIT:
-            return f"must not be nested deeper than {_EXTRA_DEPTH_LIMIT} levels"
-        if isinstance(value, Mapping):
-            entries = cast("Mapping[object, object]", value)
-            if not all(isinstance(name, str) for name in entries):
-                return "must be JSON: names of fields are text"
-            pending.extend((item, depth + 1) for pair in entries.items() for item in pair)
-        elif isinstance(value, (list, tuple)):
-            pending.extend((item, depth + 1) for item in cast("Iterable[Any]", value))
-        else:
-            flaw = _scalar_flaw(value)
-            if flaw is not None:
-                return flaw
-    return None
-
-
-def _scalar_flaw(value: object) -> str | None:
-    if isinstance(value, str):
-        return (
-            "must be valid Unicode without lone surrogates" if _has_lone_surrogate(value) else None
-        )
-    if isinstance(value, float) and not math.isfinite(value):
-        return "must be JSON: a number is finite"
-    if isinstance(value, int) and value.bit_length() > 1024:
-        return "must be JSON that others can read: a whole number has at most 1024 bits"
-    if value is None or isinstance(value, (bool, int, float)):
-        return None
-    return "must be JSON: text, numbers, true, false, null, lists and mappings"

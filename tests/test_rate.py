@@ -1,0 +1,160 @@
+"""The learned rate against simulated services: minutes of calls in milliseconds."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from enum import Enum
+
+import attrs
+import pytest
+
+from videos_async._rate import AdaptiveRate
+
+
+class Kind(Enum):
+    """How a service counts what it allows."""
+
+    BUCKET = "a bucket of tokens that holds a tenth of a second"
+    WINDOW = "so many in each second of the clock"
+
+
+@attrs.define
+class Service:
+    """Allows so many calls a second and refuses the rest."""
+
+    kind: Kind
+    limit_per_s: float
+    _tokens: float = 1.0
+    _then_s: float = 0.0
+
+    def allows(self, now_s: float) -> bool:
+        if self.kind is Kind.BUCKET:
+            burst = max(1.0, self.limit_per_s / 10)
+            self._tokens = min(burst, self._tokens + (now_s - self._then_s) * self.limit_per_s)
+            self._then_s = now_s
+        elif int(now_s) != int(self._then_s):
+            self._tokens, self._then_s = self.limit_per_s, now_s
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+@attrs.frozen
+class Tally:
+    """What became of the calls after the first seconds."""
+
+    refused_share: float
+    used_share: float
+
+
+CALLERS = 16
+ROUND_TRIP_S = 0.02
+FIRST_S = 10.0
+
+
+def simulate(
+    service: Service, *, seconds: float = 200, retry_after_s: float | None = None
+) -> Tally:
+    """Let sixteen callers call as fast as the rate lets them; they take turns, as in a session."""
+    rate, dice = AdaptiveRate(), random.Random(7)
+    order, waiting = 0, CALLERS
+    events: list[tuple[float, int, str, float]] = [(rate.reserve(0.0), 0, "turn", 0.0)]
+    allowed: list[bool] = []
+    while events:
+        now_s, _, what, sent_s = heapq.heappop(events)
+        if now_s > seconds:
+            break
+        order += 1
+        ask_next = False
+        if what == "turn" and rate.paused_until_s > now_s:
+            ask_next = True
+        elif what == "turn":
+            is_allowed = service.allows(now_s)
+            if now_s > FIRST_S:
+                allowed.append(is_allowed)
+            answer = "accepted" if is_allowed else "refused"
+            heapq.heappush(events, (now_s + ROUND_TRIP_S, order, answer, now_s))
+            waiting -= 1
+            ask_next = waiting > 0
+        else:
+            if what == "accepted":
+                rate.accepted(now_s)
+            else:
+                rate.refused(sent_s=sent_s, now_s=now_s)
+                rate.pause(now_s + (retry_after_s or dice.random()))
+            waiting += 1
+            ask_next = waiting == 1
+        if ask_next:
+            heapq.heappush(events, (rate.reserve(now_s), order, "turn", 0.0))
+    return Tally(
+        refused_share=allowed.count(False) / len(allowed),
+        used_share=allowed.count(True) / (service.limit_per_s * (seconds - FIRST_S)),
+    )
+
+
+@pytest.mark.parametrize("retry_after_s", [None, 1.0])
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("limit_per_s", [20, 50, 200, 600])
+def test_under_two_per_cent_are_refused_and_most_of_the_limit_is_used(
+    limit_per_s: float, kind: Kind, retry_after_s: float | None
+) -> None:
+    tally = simulate(Service(kind, limit_per_s), retry_after_s=retry_after_s)
+    assert tally.refused_share < 0.02
+    assert tally.used_share >= 0.85
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("limit_per_s", [2, 5, 10])
+def test_a_slow_service_is_not_hammered(limit_per_s: float, kind: Kind) -> None:
+    tally = simulate(Service(kind, limit_per_s))
+    assert tally.refused_share < 0.05
+    assert tally.used_share >= 0.7
+
+
+def test_there_is_no_limit_before_the_first_refusal() -> None:
+    rate = AdaptiveRate()
+    assert [rate.reserve(5.0) for _ in range(100)] == [5.0] * 100
+    assert rate.rate_per_s is None
+
+
+def test_a_pause_stops_all_calls_and_a_shorter_one_does_not_shorten_it() -> None:
+    rate = AdaptiveRate()
+    rate.pause(30.0)
+    rate.pause(10.0)
+    assert rate.reserve(1.0) == 30.0
+    assert rate.reserve(31.0) == 31.0
+
+
+def test_refusals_of_calls_sent_before_a_cut_do_not_cut_again() -> None:
+    rate = AdaptiveRate()
+    for _ in range(40):
+        rate.accepted(0.5)
+    rate.refused(sent_s=0.4, now_s=0.6)
+    after_one = rate.rate_per_s
+    for _ in range(15):
+        rate.refused(sent_s=0.5, now_s=0.61)
+    assert rate.rate_per_s == after_one == pytest.approx(38.0)
+
+
+def test_a_limit_that_was_lifted_is_found_again() -> None:
+    rate = AdaptiveRate()
+    for second in range(4):
+        for _ in range(10):
+            rate.accepted(second + 0.5)
+        rate.refused(sent_s=second + 0.6, now_s=second + 0.7)
+    held = rate.rate_per_s
+    assert held is not None
+    for second in range(4, 600):
+        rate.reserve(float(second))
+    assert rate.rate_per_s is not None
+    assert rate.rate_per_s > 10 * held
+
+
+def test_a_rate_never_falls_to_nothing() -> None:
+    rate = AdaptiveRate()
+    for second in range(1000):
+        rate.refused(sent_s=second * 2.0, now_s=second * 2.0 + 1)
+    assert rate.rate_per_s is not None
+    assert rate.rate_per_s >= 0.1

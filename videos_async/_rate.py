@@ -1,0 +1,154 @@
+"""Learns how many calls a second the service bears, from the refusals alone.
+
+No document gives the limit, so it is found the way TCP finds a line's: additive increase,
+multiplicative decrease. There is no limit before the first refusal. Then there are two phases:
+
+*Searching.* The first refusal says little: a server that lets bursts through is refused late, one
+that does not is refused early. The rate starts from what was accepted in the last second, doubles
+every second, and the next refusal ends the search near what is accepted then.
+
+*Holding.* Each further refusal takes a twentieth off, and the next 20 seconds (or 200 calls, if
+those take longer) win it back in a straight line. Every such period without a refusal doubles the
+slope, so a limit that was lifted is found again. One call in some hundreds is refused, and all but
+a few per cent of the limit is used.
+
+A pause (``Retry-After``, or a short one where the service names none) stops all calls alike. What
+is already under way when the rate is cut may still be refused and cuts it no further.
+
+Pure: the time is handed in, and nothing here waits.
+Source of the principle: Chiu & Jain 1989, on increase and decrease for avoiding congestion.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+__all__ = ["AdaptiveRate"]
+
+_LEAST_PER_S: Final = 0.1
+_DECREASE: Final = 0.95
+# The same factor again and again would take for ever to come down from far above.
+_QUICK_DECREASE: Final = 0.7
+_SEARCH_WINDOW_S: Final = 1.0
+_PERIOD_S: Final = 20.0
+_PERIOD_CALLS: Final = 200.0
+
+
+class AdaptiveRate:
+    """The rate of a whole session, and the pause that holds for all of its calls."""
+
+    __slots__ = (
+        "_accepted",
+        "_changed_s",
+        "_cut_s",
+        "_is_searching",
+        "_next_s",
+        "_period_end_s",
+        "_slope",
+        "paused_until_s",
+        "rate_per_s",
+    )
+
+    def __init__(self) -> None:
+        self.rate_per_s: float | None = None
+        """Calls a second, or None while no call was ever refused."""
+        self.paused_until_s = -math.inf
+        """The instant before which nothing is called."""
+        self._accepted = _SlidingCount()
+        self._next_s = -math.inf
+        self._cut_s = -math.inf
+        self._changed_s = -math.inf
+        self._slope = 0.0
+        self._period_end_s = math.inf
+        self._is_searching = True
+
+    def reserve(self, now_s: float) -> float:
+        """Take the next turn and tell the instant it is at; ask again after a pause."""
+        start_s = max(now_s, self.paused_until_s)
+        if self.rate_per_s is None:
+            return start_s
+        self._grow(now_s)
+        turn_s = max(start_s, self._next_s)
+        self._next_s = turn_s + 1.0 / self.rate_per_s
+        return turn_s
+
+    def pause(self, until_s: float) -> None:
+        """Stop all calls until the given instant, unless a longer pause is on."""
+        self.paused_until_s = max(self.paused_until_s, until_s)
+
+    def accepted(self, now_s: float) -> None:
+        """Take in that a call was let through."""
+        self._accepted.add(now_s)
+
+    def refused(self, *, sent_s: float, now_s: float) -> None:
+        """Take in that a call was refused for coming too fast.
+
+        Args:
+            sent_s: When it was sent.
+            now_s: When the refusal came.
+        """
+        if sent_s <= self._cut_s:
+            return
+        accepted_per_s = max(1.0, self._accepted.in_last_second(now_s))
+        if self.rate_per_s is None:
+            rate = accepted_per_s
+        else:
+            self._grow(now_s)
+            rate = self.rate_per_s
+            if now_s - self._cut_s < _SEARCH_WINDOW_S:
+                rate *= _QUICK_DECREASE
+            elif self._is_searching:
+                self._is_searching = False
+                # At least half: a second in which there was little to send says little.
+                rate = max(min(rate, accepted_per_s), rate / 2)
+        rate = max(_LEAST_PER_S, rate * _DECREASE)
+        period_s = max(_PERIOD_S, _PERIOD_CALLS / rate)
+        self.rate_per_s = rate
+        self._slope = rate * (1 - _DECREASE) / period_s
+        self._period_end_s = now_s + period_s
+        self._cut_s = self._changed_s = now_s
+
+    def _grow(self, now_s: float) -> None:
+        assert self.rate_per_s is not None  # noqa: S101 - only a rate can grow
+        # A pause is no time in which the service showed what it bears.
+        since_s = max(self._changed_s, min(now_s, self.paused_until_s))
+        elapsed_s = now_s - since_s
+        if elapsed_s <= 0:
+            return
+        if self._is_searching:
+            # At most twofold a step, however long nothing was called.
+            self.rate_per_s *= 2.0 ** min(elapsed_s, 1.0)
+        else:
+            if now_s > self._period_end_s:
+                self._slope *= 2
+                self._period_end_s = now_s + max(_PERIOD_S, _PERIOD_CALLS / self.rate_per_s)
+            self.rate_per_s += self._slope * elapsed_s
+        self._changed_s = now_s
+
+
+class _SlidingCount:
+    """How many events fell into the last second, from two counters."""
+
+    __slots__ = ("_current", "_previous", "_started_s")
+
+    def __init__(self) -> None:
+        self._started_s = -math.inf
+        self._current = 0
+        self._previous = 0
+
+    def add(self, now_s: float) -> None:
+        self._roll(now_s)
+        self._current += 1
+
+    def in_last_second(self, now_s: float) -> float:
+        self._roll(now_s)
+        return self._current + self._previous * (1.0 - (now_s - self._started_s))
+
+    def _roll(self, now_s: float) -> None:
+        age_s = now_s - self._started_s
+        if age_s < 1.0:
+            return
+        self._previous = self._current if age_s < 2.0 else 0
+        self._started_s = self._started_s + 1.0 if age_s < 2.0 else now_s
+        self._current = 0
