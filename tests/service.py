@@ -17,7 +17,7 @@ QUICK_RETRIES = RetryPolicy(base_s=0.01, cap_s=0.05)
 
 def quick_session(emulator: VideosEmulator, **options: Any) -> VideosSession:
     """Open a session with the emulator whose polls and retries take milliseconds."""
-    settings = {"poll": QUICK_POLLS, "retry": QUICK_RETRIES, **options}
+    settings: dict[str, Any] = {"poll": QUICK_POLLS, "retry": QUICK_RETRIES, **options}
     return VideosSession(emulator.api_key, base_url=emulator.base_url, **settings)
 
 
@@ -26,7 +26,7 @@ async def quick_service(
     **options: Any,
 ) -> AsyncIterator[tuple[VideosEmulator, VideosSession]]:
     """Run the emulator, minutes passing in tenths of a second, and a session with it."""
-    settings = {"speed": 400.0, "media": Media.SAMPLE, **options}
+    settings: dict[str, Any] = {"speed": 400.0, "media": Media.SAMPLE, **options}
     async with VideosEmulator(**settings) as emulator, quick_session(emulator) as session:
         yield emulator, session
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -33,7 +33,7 @@ VIDEO = bytes(range(256)) * 8192  # 2 MiB, so that it is written in several piec
 @asynccontextmanager
 async def file_server(
     reply: bytes, *, keep_open: bool = False
-) -> AsyncIterator[tuple[str, list[bytes]]]:
+) -> AsyncGenerator[tuple[str, list[bytes]]]:
     """Serve one raw answer to every request, then close; note what was asked."""
     asked: list[bytes] = []
 

@@ -69,7 +69,8 @@ async def test_two_hundred_tasks_give_each_transition_once_in_order_and_one_end_
         assert statuses == sorted(set(statuses), key=ORDER.index)  # type: ignore[arg-type]
         assert [change.previous for change in story] == [None, *statuses[:-1]]
         assert [change.is_end for change in story] == [False] * (len(story) - 1) + [True]
-        assert {change.task_id for change in story} == {tasks[key].id}
+        task: VideoTask = tasks[key]
+        assert {change.task_id for change in story} == {task.id}
         assert story[-1].task is not None
         assert story[-1].task.video_url is not None
 
