@@ -526,6 +526,7 @@ def test_a_task_goes_out_under_the_names_of_the_service() -> None:
         {"code": "0", "msg": None, "data": {"projectId": "p", "status": "completed", "url": "u"}},
         {"id": "a", "status": "failed", "error": {"code": 5, "message": "policy"}},
         {"id": "a", "status": "failed", "msg": "policy"},
+        {"code": "0", "data": {"id": "a", "status": "failed", "error": [], "msg": "x", "data": {}}},
         {"id": "a", "status": "upscaling", "progress": "nearly"},
         {"id": "a", "status": "upscaling", "progress": "42%", "data": {"id": "b", "status": "x"}},
     ],

@@ -38,7 +38,6 @@ from videos_async import (
     TaskNotFound,
     Transition,
     VideosSession,
-    VideoTask,
     WaitTimeout,
 )
 from videos_async.emulator import (
@@ -55,9 +54,8 @@ ORDER = [Status.QUEUED, Status.PROCESSING, Status.COMPLETED]
 
 async def test_two_hundred_tasks_give_each_transition_once_in_order_and_one_end_each() -> None:
     async with quick_service() as (emulator, session):
-        tasks: list[VideoTask] = await asyncio.gather(
-            *(session.submit(request(f"prompt {number}")) for number in range(200))
-        )
+        submissions = [session.submit(request(f"prompt {number}")) for number in range(200)]
+        tasks = await asyncio.gather(*submissions)
         stories: dict[Any, list[Transition]] = defaultdict(list)
         async with session.watch(tasks) as transitions:
             async for change in transitions:
@@ -69,8 +67,7 @@ async def test_two_hundred_tasks_give_each_transition_once_in_order_and_one_end_
         assert statuses == sorted(set(statuses), key=ORDER.index)  # type: ignore[arg-type]
         assert [change.previous for change in story] == [None, *statuses[:-1]]
         assert [change.is_end for change in story] == [False] * (len(story) - 1) + [True]
-        task: VideoTask = tasks[key]
-        assert {change.task_id for change in story} == {task.id}
+        assert {change.task_id for change in story} == {tasks[key].id}
         assert story[-1].task is not None
         assert story[-1].task.video_url is not None
 

@@ -400,15 +400,18 @@ async def test_answer_before_a_large_body_was_read_is_taken_at_once(task_is: str
 
             async def submit_in_a_clean_up() -> VideoTask:
                 try:
-                    await asyncio.sleep(0)
+                    await done.wait()
                 finally:
                     task = await session.submit(large)
                 return task
 
+            done = asyncio.Event()
             submission = asyncio.create_task(submit_in_a_clean_up())
+            await arrival()
             if task_is == "cancelled before":
-                await asyncio.sleep(0)
                 submission.cancel()
+            else:
+                done.set()
             await server.until(lambda: server.begun == 1)
             await asyncio.wait([submission])
             # The rest of the body is given up, and its connection with it.

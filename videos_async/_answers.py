@@ -164,10 +164,10 @@ def _take_error(answer: dict[str, Any], fields: dict[str, Any], extra: dict[str,
     error = fields.get("error")
     if isinstance(error, str) and error:
         return
-    if error is not None and not isinstance(error, str):
-        extra["error"] = error
     message = _message(error)
-    if not message and fields.get("status") == Status.FAILED:
+    if message:
+        extra["error"] = error
+    elif fields.get("status") == Status.FAILED:
         message = find_message(answer)
     fields["error"] = message
 
