@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videos_async._limiter import Limiter, SessionPause
+from videos_async._limiter import Limiter
+from videos_async._rate import AdaptiveRate
 
 START_S: Final = 1000.0
 
 
 def a_limiter(
-    rate_per_s: float | None = 2.0, *, burst: int = 1, pause: SessionPause | None = None
+    rate_per_s: float | None = 2.0, *, burst: int = 1, session: AdaptiveRate | None = None
 ) -> Limiter:
-    return Limiter(rate_per_s=rate_per_s, burst=burst, pause=pause or SessionPause())
+    return Limiter(rate_per_s=rate_per_s, burst=burst, session=session or AdaptiveRate())
 
 
 def turns(limiter: Limiter, count: int, *, now_s: float = START_S) -> list[float]:
@@ -48,35 +49,35 @@ def test_a_call_that_comes_later_waits_less() -> None:
 
 @pytest.mark.parametrize("rate_per_s", [None, 2.0])
 def test_nothing_goes_out_before_the_pause_ends(rate_per_s: float | None) -> None:
-    pause = SessionPause()
-    pause.extend(START_S + 30)
-    assert a_limiter(rate_per_s, pause=pause).reserve(START_S) == 30.0
+    pause = AdaptiveRate()
+    pause.pause(START_S + 30)
+    assert a_limiter(rate_per_s, session=pause).reserve(START_S) == 30.0
 
 
 def test_a_pause_spares_nobody_and_saves_no_burst_beyond_its_size() -> None:
-    pause = SessionPause()
-    pause.extend(START_S + 30)
-    assert turns(a_limiter(2.0, burst=2, pause=pause), 4) == [30.0, 30.0, 30.5, 31.0]
+    pause = AdaptiveRate()
+    pause.pause(START_S + 30)
+    assert turns(a_limiter(2.0, burst=2, session=pause), 4) == [30.0, 30.0, 30.5, 31.0]
 
 
 def test_a_pause_holds_for_every_kind_of_call() -> None:
-    pause = SessionPause()
-    submits, queries = a_limiter(pause=pause), a_limiter(None, pause=pause)
-    pause.extend(START_S + 30)
+    pause = AdaptiveRate()
+    submits, queries = a_limiter(session=pause), a_limiter(None, session=pause)
+    pause.pause(START_S + 30)
     assert (submits.reserve(START_S), queries.reserve(START_S)) == (30.0, 30.0)
 
 
 def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
-    pause = SessionPause()
-    pause.extend(START_S + 30)
-    pause.extend(START_S + 5)
-    assert a_limiter(None, pause=pause).reserve(START_S) == 30.0
+    pause = AdaptiveRate()
+    pause.pause(START_S + 30)
+    pause.pause(START_S + 5)
+    assert a_limiter(None, session=pause).reserve(START_S) == 30.0
 
 
 def test_a_pause_that_is_over_holds_nobody_up() -> None:
-    pause = SessionPause()
-    pause.extend(START_S - 1)
-    assert a_limiter(pause=pause).reserve(START_S) == 0.0
+    pause = AdaptiveRate()
+    pause.pause(START_S - 1)
+    assert a_limiter(session=pause).reserve(START_S) == 0.0
 
 
 GAPS: Final = st.lists(st.floats(0, 20), min_size=1, max_size=40)
@@ -104,14 +105,14 @@ def test_no_stretch_of_time_sees_more_than_the_rate_and_one_burst(
 def test_turns_are_in_order_and_never_in_the_past(
     gaps: list[float], rate_per_s: float | None, pauses: list[float]
 ) -> None:
-    pause = SessionPause()
-    limiter = a_limiter(rate_per_s, burst=2, pause=pause)
+    pause = AdaptiveRate()
+    limiter = a_limiter(rate_per_s, burst=2, session=pause)
     now_s, latest_s = START_S, -math.inf
     for number, gap_s in enumerate(gaps):
         now_s += gap_s
         if number < len(pauses):
-            pause.extend(now_s + pauses[number])
+            pause.pause(now_s + pauses[number])
         wait_s = limiter.reserve(now_s)
         assert wait_s >= 0
-        assert now_s + wait_s >= max(latest_s, pause.until_s) - 1e-9
+        assert now_s + wait_s >= max(latest_s, pause.paused_until_s) - 1e-9
         latest_s = now_s + wait_s

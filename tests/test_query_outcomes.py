@@ -362,7 +362,7 @@ async def test_bad_polls_of_one_task_never_end_the_others() -> None:
             await answer(200, {"status": "completed", "video_url": "https://x.example/v"})(line)
 
     good = [f"good-{number}" for number in range(20)]
-    ends: dict[str, str] = {}
+    ends: dict[str | None, str] = {}
     async with (
         RawServer(script) as server,
         open_session(

@@ -12,6 +12,7 @@ from videos_async._settings import (
     DEFAULT_BASE_URL,
     ApiKey,
     api_root,
+    find_api_key,
     is_finite,
     is_loopback,
     timeout_flaw,
@@ -155,13 +156,25 @@ def test_loopback_is_told_by_name_alone(host: str, expected: bool) -> None:  # n
 
 
 def test_a_good_key_is_taken_as_it_is() -> None:
-    assert ApiKey.checked(KEY, setting="api_key") == KEY
+    key, flaw = find_api_key(KEY, {"VIDEOS_API_KEY": "another"})
+    assert (key, flaw) == (KEY, None)
+
+
+def test_without_a_given_key_the_environments_is_taken() -> None:
+    key, flaw = find_api_key(None, {"VIDEOS_API_KEY": KEY})
+    assert (key, flaw) == (KEY, None)
+
+
+def test_a_missing_key_is_told_with_both_places_to_put_it() -> None:
+    _, flaw = find_api_key(None, {})
+    assert flaw is not None
+    assert "VideosSession" in str(flaw)
+    assert "VIDEOS_API_KEY" in str(flaw)
 
 
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (None, "must be text, got NoneType"),
         (5, "must be text, got int"),
         (KEY.encode(), "must be text, got bytes"),
         ("", "must not be empty"),
@@ -178,11 +191,12 @@ def test_a_good_key_is_taken_as_it_is() -> None:
 def test_a_key_no_header_can_hold_is_refused_without_showing_it(
     value: object, problem: str
 ) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        ApiKey.checked(value, setting="VIDEOS_API_KEY")
-    assert str(caught.value).startswith("VIDEOS_API_KEY must ")
-    assert problem in str(caught.value)
-    assert "CANARY" not in str(caught.value) + repr(caught.value)
+    key, flaw = find_api_key(value, {})
+    assert key == ""
+    assert flaw is not None
+    assert str(flaw).startswith("api_key must ")
+    assert problem in str(flaw)
+    assert "CANARY" not in str(flaw) + repr(flaw)
 
 
 def test_the_repr_of_a_key_does_not_show_it() -> None:

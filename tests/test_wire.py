@@ -248,3 +248,13 @@ def test_any_body_is_an_outcome_that_can_be_logged(body: bytes, status: int) -> 
 def test_what_was_said_is_in_no_dump_of_an_exchange() -> None:
     exchange = an_exchange(b"CANARY", headers={"X": "CANARY"})
     assert "CANARY" not in repr(exchange)
+
+
+def test_a_number_that_stands_for_an_id_is_not_salvaged_as_text() -> None:
+    exchange = Exchange(sent=True, status=200, body=b'{"id": 12345, "created": NaN}')
+    assert read_exchange(exchange, unix_now_s=0.0).salvage is None
+
+
+def test_an_id_beside_a_number_that_cannot_be_read_is_salvaged() -> None:
+    exchange = Exchange(sent=True, status=200, body=b'{"id": "video_1", "created": NaN}')
+    assert read_exchange(exchange, unix_now_s=0.0).salvage == "video_1"

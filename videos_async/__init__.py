@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from videos_async._version import __version__
 
 if TYPE_CHECKING:
+    from videos_async._batch import Batch, BatchCounts, DryRun
     from videos_async._converter import (
         request_from_json,
         request_to_json,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         InvalidRequest,
         InvalidResponse,
         Key,
+        NotSent,
         NotSubmitted,
         QueryFailed,
         QueryRefused,
@@ -53,24 +55,30 @@ if TYPE_CHECKING:
         VideoUnavailable,
         Violation,
         WaitTimeout,
+        WatchLeft,
     )
-    from videos_async.models import Mode, Status, Transition, VideoRequest, VideoTask
+    from videos_async.models import End, Mode, Status, Transition, VideoRequest, VideoTask
     from videos_async.session import VideosSession
     from videos_async.specs import BUILTIN_MODELS, ModelSpec, validate
 
 __all__ = [
     "BUILTIN_MODELS",
     "AccountRefused",
+    "Batch",
+    "BatchCounts",
     "ConfigurationError",
     "Download",
     "DownloadError",
     "DownloadIncomplete",
+    "DryRun",
+    "End",
     "GenerationFailed",
     "InvalidRequest",
     "InvalidResponse",
     "Key",
     "Mode",
     "ModelSpec",
+    "NotSent",
     "NotSubmitted",
     "OnExisting",
     "PollPolicy",
@@ -96,6 +104,7 @@ __all__ = [
     "Violation",
     "WaitTimeout",
     "Watch",
+    "WatchLeft",
     "__version__",
     "request_from_json",
     "request_to_json",
@@ -105,6 +114,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "_batch": ("Batch", "BatchCounts", "DryRun"),
     "_converter": (
         "request_from_json",
         "request_to_json",
@@ -129,6 +139,7 @@ _ROOMS = {
         "InvalidRequest",
         "InvalidResponse",
         "Key",
+        "NotSent",
         "NotSubmitted",
         "QueryFailed",
         "QueryRefused",
@@ -143,8 +154,10 @@ _ROOMS = {
         "VideoUnavailable",
         "Violation",
         "WaitTimeout",
+        "WatchLeft",
     ),
     "models": (
+        "End",
         "Mode",
         "Status",
         "Transition",

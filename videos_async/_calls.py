@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import anyio
 
-from videos_async._limiter import Limiter, RateLimit, SessionPause
+from videos_async._limiter import Limiter, RateLimit
+from videos_async._rate import AdaptiveRate
 from videos_async._retry import (
     Accepted,
+    Outcome,
     QueryVerdict,
     Refused,
     Resend,
@@ -42,6 +44,20 @@ __all__ = ["Calls"]
 logger = logging.getLogger("videos_async")
 
 
+class _Lane:
+    """Where the calls of one kind queue: so many in flight, and one at a time for its turn.
+
+    Only the first in the queue takes a turn, so a rate that changes holds from the next call on.
+    """
+
+    def __init__(
+        self, in_flight: int, rate_per_s: float | None, limit: RateLimit, session: AdaptiveRate
+    ) -> None:
+        self.slots = anyio.Semaphore(in_flight, fast_acquire=True)
+        self.turn = anyio.Lock(fast_acquire=True)
+        self.limiter = Limiter(rate_per_s=rate_per_s, burst=limit.burst, session=session)
+
+
 class Calls:
     """Makes create and result calls within the session's limits.
 
@@ -68,20 +84,21 @@ class Calls:
         self._retry = retry
         self._random = random
         self._unix_clock = unix_clock
-        self._pause = SessionPause()
-        self._submits = Limiter(
-            rate_per_s=limit.submits_per_s, burst=limit.burst, pause=self._pause
-        )
-        self._queries = Limiter(
-            rate_per_s=limit.queries_per_s, burst=limit.burst, pause=self._pause
-        )
-        self._submit_slots = anyio.Semaphore(limit.submits_in_flight, fast_acquire=True)
-        self._query_slots = anyio.Semaphore(limit.queries_in_flight, fast_acquire=True)
+        self._rate = AdaptiveRate()
+        self._submits = _Lane(limit.submits_in_flight, limit.submits_per_s, limit, self._rate)
+        self._queries = _Lane(limit.queries_in_flight, limit.queries_per_s, limit, self._rate)
 
     # --- create --------------------------------------------------------------------------
 
-    async def submit(self, request: VideoRequest, *, key: Key | None) -> VideoTask:
+    async def submit(
+        self, request: VideoRequest, *, key: Key | None, mark: SentMark | None = None
+    ) -> VideoTask:
         """Submit a valid request; it is sent again only while it was certainly not accepted.
+
+        Args:
+            request: What to send.
+            key: The caller's name for it.
+            mark: Tells whoever may cancel this whether the request may have been accepted.
 
         Raises:
             NotSubmitted: When it was not accepted in any of the tries.
@@ -90,23 +107,24 @@ class Calls:
         """
         body = encode_request(request)
         idempotency_key = str(uuid.uuid4())
+        mark = mark or SentMark()
         attempt = 1
         while True:
-            async with self._submit_slots:
-                verdict = await self._submit_once(request, body, idempotency_key, key, attempt)
+            async with self._submits.slots:
+                await self._take_turn(self._submits)
+                verdict = await self._submit_once(
+                    request, body, idempotency_key, mark, key, attempt
+                )
             if isinstance(verdict, Accepted):
                 logger.debug("accepted as task %s", verdict.task.id)
                 return verdict.task
             logger.debug("submission, try %d: %s", attempt, verdict.reason)
             if not isinstance(verdict, Resend) or attempt >= self._retry.max_attempts:
                 raise self._submission_error(verdict, request, key, attempt)
-            pause_s = self._retry.pause_s(
-                attempt, retry_after_s=verdict.retry_after_s, random=self._random
-            )
-            if verdict.http_status == 429:
-                self._pause.extend(anyio.current_time() + pause_s)
-            else:
-                await self._rest(pause_s)
+            # Certainly not accepted: a cancellation from here on leaves no doubt.
+            mark.sent = False
+            if verdict.http_status != 429:
+                await self._rest(self._pause_s(attempt, verdict.retry_after_s))
             attempt += 1
 
     async def _submit_once(
@@ -114,16 +132,17 @@ class Calls:
         request: VideoRequest,
         body: bytes,
         idempotency_key: str,
+        mark: SentMark,
         key: Key | None,
         attempt: int,
     ) -> SubmissionVerdict:
-        await self._turn(self._submits)
-        mark = SentMark()
+        sent_s = anyio.current_time()
         try:
             exchange = await self._transport.submit(
                 body, idempotency_key=idempotency_key, mark=mark
             )
             outcome = read_exchange(exchange, unix_now_s=self._unix_clock())
+            self._note(outcome, sent_s)
             return judge_submission(outcome, self._retry)
         except BaseException as ended:
             # Whatever ends it here, the reading of the answer included, a sent call is a doubt.
@@ -184,36 +203,43 @@ class Calls:
             if verdict.is_refusal or out_of_tries or not self.budget.spend():
                 raise query_error(verdict, task_id=task_id, task=None, key=key, attempts=attempt)
             if not verdict.is_throttle:
-                await self._rest(
-                    self._retry.pause_s(
-                        attempt, retry_after_s=verdict.retry_after_s, random=self._random
-                    )
-                )
+                await self._rest(self._pause_s(attempt, verdict.retry_after_s))
             attempt += 1
 
     async def query_once(self, task_id: str, *, timeout_s: float) -> QueryVerdict:
         """Ask for a task once, within `timeout_s` seconds from when its turn comes."""
-        async with self._query_slots:
-            await self._turn(self._queries)
+        async with self._queries.slots:
+            await self._take_turn(self._queries)
+            sent_s = anyio.current_time()
             exchange = await self._transport.query(task_id, timeout_s=timeout_s)
         outcome = read_exchange(exchange, unix_now_s=self._unix_clock())
+        self._note(outcome, sent_s)
         verdict = judge_query(outcome, task_id=task_id, policy=self._retry)
         if isinstance(verdict, Trouble):
             logger.debug("poll of task %s: %s", task_id, verdict.reason)
-            if verdict.is_throttle:
-                self._slow_down(verdict.retry_after_s)
         return verdict
 
-    def _slow_down(self, retry_after_s: float | None) -> None:
-        pause_s = self._retry.pause_s(1, retry_after_s=retry_after_s, random=self._random)
-        self._pause.extend(anyio.current_time() + pause_s)
+    # --- pace ----------------------------------------------------------------------------
 
-    async def _turn(self, limiter: Limiter) -> None:
-        wait_s = limiter.reserve(anyio.current_time())
-        while wait_s > 0:
-            await self._rest(wait_s)
-            # Somebody may have been told to slow down meanwhile.
-            wait_s = self._pause.until_s - anyio.current_time()
+    async def _take_turn(self, lane: _Lane) -> None:
+        async with lane.turn:
+            wait_s = lane.limiter.reserve(anyio.current_time())
+            while wait_s > 0:
+                await self._rest(wait_s)
+                # Somebody may have been told to slow down meanwhile.
+                wait_s = lane.limiter.reserve_again(anyio.current_time())
+
+    def _note(self, outcome: Outcome, sent_s: float) -> None:
+        """Let the rate of the session learn from an answer."""
+        now_s = anyio.current_time()
+        if outcome.status == 429:
+            self._rate.refused(sent_s=sent_s, now_s=now_s)
+            self._rate.pause(now_s + self._pause_s(1, outcome.retry_after_s))
+        elif outcome.status is not None:
+            self._rate.accepted(now_s)
+
+    def _pause_s(self, attempt: int, retry_after_s: float | None) -> float:
+        return self._retry.pause_s(attempt, retry_after_s=retry_after_s, random=self._random)
 
     async def _rest(self, pause_s: float) -> None:
         """Wait, but not on a session that is closed meanwhile."""

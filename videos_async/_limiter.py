@@ -1,4 +1,4 @@
-"""How fast a session may call: a rate for each kind of call, and one pause for all of them.
+"""How fast a session may call: a rate for each kind of call, and a learned one for all of them.
 
 Pure: the clock is handed in, and nothing here waits. A call reserves its turn and is told how
 many seconds to wait for it.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import attrs
 
+from videos_async._rate import AdaptiveRate
 from videos_async._settings import at_least, whole_at_least
 
-__all__ = ["Limiter", "RateLimit", "SessionPause"]
+__all__ = ["Limiter", "RateLimit"]
 
 
 @attrs.frozen(kw_only=True)
@@ -36,40 +37,34 @@ class RateLimit:
     burst: int = attrs.field(default=1, validator=whole_at_least(1))
 
 
-class SessionPause:
-    """One instant before which nothing is called: what a 429 means for the whole session."""
-
-    __slots__ = ("until_s",)
-
-    def __init__(self) -> None:
-        self.until_s = float("-inf")
-
-    def extend(self, until_s: float) -> None:
-        """Pause until the given instant, unless a longer pause is on."""
-        self.until_s = max(self.until_s, until_s)
-
-
 class Limiter:
-    """Deals out turns of one kind of call, evenly spaced at its rate.
+    """Deals out turns of one kind of call: at its own rate, if it has one, and at the session's.
 
-    The generic cell rate algorithm: one instant is all its state, however many calls wait.
+    The own rate is kept by the generic cell rate algorithm: one instant is all its state.
     Source: ITU-T I.371.
     """
 
-    __slots__ = ("_interval_s", "_next_s", "_pause", "_tolerance_s")
+    __slots__ = ("_interval_s", "_next_s", "_session", "_tolerance_s")
 
-    def __init__(self, *, rate_per_s: float | None, burst: int, pause: SessionPause) -> None:
+    def __init__(self, *, rate_per_s: float | None, burst: int, session: AdaptiveRate) -> None:
         self._interval_s = 0.0 if rate_per_s is None else 1.0 / rate_per_s
         self._tolerance_s = self._interval_s * (burst - 1)
         self._next_s = float("-inf")
-        self._pause = pause
+        self._session = session
 
     def reserve(self, now_s: float) -> float:
         """Take the next turn and tell how many seconds from now it is."""
-        start_s = max(now_s, self._pause.until_s)
-        if not self._interval_s:
-            return start_s - now_s
-        # A turn may come early by the burst that was saved up, never before the pause ends.
-        turn_s = max(start_s, self._next_s - self._tolerance_s)
-        self._next_s = max(self._next_s, turn_s) + self._interval_s
+        turn_s = now_s
+        if self._interval_s:
+            # A turn may come early by the burst that was saved up.
+            turn_s = max(now_s, self._next_s - self._tolerance_s)
+        turn_s = self._session.reserve(now_s, earliest_s=turn_s)
+        if self._interval_s:
+            self._next_s = max(self._next_s, turn_s) + self._interval_s
         return turn_s - now_s
+
+    def reserve_again(self, now_s: float) -> float:
+        """Take another turn in place of one that a pause has overtaken; 0 where none has."""
+        if self._session.paused_until_s <= now_s:
+            return 0.0
+        return self._session.reserve(now_s) - now_s

@@ -63,9 +63,14 @@ class AdaptiveRate:
         self._period_end_s = math.inf
         self._is_searching = True
 
-    def reserve(self, now_s: float) -> float:
-        """Take the next turn and tell the instant it is at; ask again after a pause."""
-        start_s = max(now_s, self.paused_until_s)
+    def reserve(self, now_s: float, *, earliest_s: float = -math.inf) -> float:
+        """Take the next turn and tell the instant it is at; ask again after a pause.
+
+        Args:
+            now_s: The time.
+            earliest_s: An instant that the turn must not come before.
+        """
+        start_s = max(now_s, earliest_s, self.paused_until_s)
         if self.rate_per_s is None:
             return start_s
         self._grow(now_s)

@@ -42,8 +42,9 @@ from videos_async.errors import (
     Key,
     VideosError,
     WaitTimeout,
+    WatchLeft,
 )
-from videos_async.models import Status, Transition, VideoTask
+from videos_async.models import Status, Transition, VideoRequest, VideoTask
 
 __all__ = ["Poll", "PollPolicy", "Schedule"]
 
@@ -89,6 +90,7 @@ class _Followed:
     key: Key
     task_id: str
     started_s: float
+    timeout_s: float | None
     deadline_s: float | None
     task: VideoTask | None = None
     seen: tuple[Status, ...] = ()
@@ -96,6 +98,7 @@ class _Followed:
     refusals: int = 0
     last_error: str | None = None
     poll_number: int | None = None
+    request: VideoRequest | None = None
 
 
 @attrs.frozen(eq=False)
@@ -144,11 +147,11 @@ class Schedule:
         self._budget = budget
         self._random = random
         self._waiting: list[tuple[float, int, _Followed]] = []
-        self._in_flight = 0
+        self._in_flight: set[_Followed] = set()
         self._sequence = 0
 
     def __repr__(self) -> str:
-        return f"<Schedule waiting={len(self._waiting)} in_flight={self._in_flight}>"
+        return f"<Schedule waiting={len(self._waiting)} in_flight={len(self._in_flight)}>"
 
     @property
     def is_done(self) -> bool:
@@ -161,7 +164,14 @@ class Schedule:
         return self._waiting[0][0] if self._waiting else None
 
     def add(
-        self, key: Key, task_or_id: VideoTask | str, *, now_s: float, timeout_s: float | None
+        self,
+        key: Key,
+        task_or_id: VideoTask | str,
+        *,
+        now_s: float,
+        timeout_s: float | None,
+        started_s: float | None = None,
+        request: VideoRequest | None = None,
     ) -> Transition | None:
         """Follow a task from now on.
 
@@ -170,6 +180,8 @@ class Schedule:
             task_or_id: What is known of it.
             now_s: The time.
             timeout_s: Seconds after which it is given up as `WaitTimeout`, or None for never.
+            started_s: From when on `Transition.elapsed` counts; by default from now.
+            request: What its transitions are to carry.
 
         Returns:
             The transition to what its snapshot says; None for a bare id, of which nothing is
@@ -177,7 +189,14 @@ class Schedule:
         """
         task_id = task_or_id if isinstance(task_or_id, str) else task_or_id.id
         deadline_s = None if timeout_s is None else now_s + timeout_s
-        followed = _Followed(key=key, task_id=task_id, started_s=now_s, deadline_s=deadline_s)
+        followed = _Followed(
+            key=key,
+            task_id=task_id,
+            started_s=now_s if started_s is None else started_s,
+            timeout_s=timeout_s,
+            deadline_s=deadline_s,
+            request=request,
+        )
         step = None if isinstance(task_or_id, str) else self._observe(followed, task_or_id, now_s)
         if step is None or not step.is_end:
             self._wait(followed, self._policy.interval_s(self._random), now_s)
@@ -200,7 +219,7 @@ class Schedule:
                 return self._end(followed, self._timeout_error(followed), now_s)
         self._sequence += 1
         followed.poll_number = self._sequence
-        self._in_flight += 1
+        self._in_flight.add(followed)
         return Poll(followed.task_id, time_left_s, followed, self._sequence)
 
     def handle(self, poll: Poll, verdict: QueryVerdict, now_s: float) -> Transition | None:
@@ -221,10 +240,24 @@ class Schedule:
         if followed.poll_number != poll.number:
             raise RuntimeError(f"this poll of task {followed.task_id} is not in flight")
         followed.poll_number = None
-        self._in_flight -= 1
+        self._in_flight.discard(followed)
         if isinstance(verdict, Seen):
             return self._seen(followed, verdict.task, now_s)
         return self._troubled(followed, verdict, now_s)
+
+    def leave(self, now_s: float) -> list[Transition]:
+        """End all that goes on as `WatchLeft`; for those who stop before the tasks do."""
+        rest = [followed for _, _, followed in sorted(self._waiting)] + list(self._in_flight)
+        self._waiting.clear()
+        self._in_flight.clear()
+        return [
+            self._end(
+                followed,
+                WatchLeft(task_id=followed.task_id, task=followed.task, key=followed.key),
+                now_s,
+            )
+            for followed in rest
+        ]
 
     def _seen(self, followed: _Followed, task: VideoTask, now_s: float) -> Transition | None:
         self._budget.refill()
@@ -291,12 +324,12 @@ class Schedule:
         )
 
     def _timeout_error(self, followed: _Followed) -> WaitTimeout:
-        assert followed.deadline_s is not None  # noqa: S101 - only such a task is given up
+        assert followed.timeout_s is not None  # noqa: S101 - only such a task is given up
         return WaitTimeout(
             task_id=followed.task_id,
             task=followed.task,
             key=followed.key,
-            timeout_s=followed.deadline_s - followed.started_s,
+            timeout_s=followed.timeout_s,
             last_error=followed.last_error,
         )
 
@@ -306,8 +339,8 @@ class Schedule:
         if deadline_s is not None:
             # One last look shortly before the deadline, then nothing until it: a task that
             # finished meanwhile is not reported as timed out.
-            total_s = deadline_s - followed.started_s
-            last_look_s = deadline_s - min(_LAST_LOOK_S, total_s * _LAST_LOOK_SHARE)
+            assert followed.timeout_s is not None  # noqa: S101 - it made the deadline
+            last_look_s = deadline_s - min(_LAST_LOOK_S, followed.timeout_s * _LAST_LOOK_SHARE)
             if due_s > last_look_s:
                 due_s = last_look_s if now_s < last_look_s else min(due_s, deadline_s)
         self._sequence += 1
@@ -328,4 +361,5 @@ class Schedule:
             task=followed.task,
             elapsed=now_s - followed.started_s,
             error=error,
+            request=followed.request,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, TypeGuard
 from urllib.parse import SplitResult, urlsplit
 
@@ -18,8 +18,13 @@ __all__ = [
     "ApiKey",
     "api_root",
     "at_least",
+    "check_hosts",
+    "find_api_key",
+    "find_api_root",
+    "find_proxy",
     "is_finite",
     "is_loopback",
+    "key_flaw",
     "timeout_flaw",
     "whole_at_least",
 ]
@@ -42,24 +47,18 @@ class ApiKey(str):
     def __reduce__(self) -> NoReturn:
         raise TypeError("an API key is never pickled: read it anew where it is needed")
 
-    @classmethod
-    def checked(cls, value: object, *, setting: str) -> ApiKey:
-        """Take a key that can stand in a header.
 
-        Raises:
-            ConfigurationError: When it cannot. The text never shows the key.
-        """
-        if not isinstance(value, str):
-            problem = f"must be text, got {type(value).__name__}"
-        elif not value:
-            problem = "must not be empty"
-        elif value != value.strip():
-            problem = "must not begin or end with white space: strip what was read from a file"
-        elif not value.isascii() or not value.isprintable() or " " in value:
-            problem = "must be printable ASCII without spaces, as a header needs it"
-        else:
-            return cls(value)
-        raise ConfigurationError(setting=setting, problem=problem)
+def key_flaw(value: object) -> str | None:
+    """Tell what keeps a value from standing in a header as a key; the text never shows it."""
+    if not isinstance(value, str):
+        return f"must be text, got {type(value).__name__}"
+    if not value:
+        return "must not be empty"
+    if value != value.strip():
+        return "must not begin or end with white space: strip what was read from a file"
+    if not value.isascii() or not value.isprintable() or " " in value:
+        return "must be printable ASCII without spaces, as a header needs it"
+    return None
 
 
 def api_root(
@@ -129,6 +128,62 @@ def _address_flaw(
             f"to allow it for this host say plain_http_hosts=[{host!r}]"
         )
     return None
+
+
+def find_api_key(
+    given: object, environ: Mapping[str, str]
+) -> tuple[ApiKey, ConfigurationError | None]:
+    """Take the key that was given, or the environment's ``VIDEOS_API_KEY``.
+
+    Returns:
+        The key and what is wrong with it. Nothing is raised here: a traceback would hold this
+        frame, and with it the bare text of a key that is only almost right.
+    """
+    setting = "VIDEOS_API_KEY" if given is None else "api_key"
+    value = environ.get("VIDEOS_API_KEY") if given is None else given
+    if given is None and not value:
+        problem = "is missing: give it to VideosSession, or set the environment's VIDEOS_API_KEY"
+        return ApiKey(), ConfigurationError(setting="api_key", problem=problem)
+    flaw = key_flaw(value)
+    if flaw is not None:
+        return ApiKey(), ConfigurationError(setting=setting, problem=flaw)
+    return ApiKey(value), None
+
+
+def find_api_root(
+    given: object, environ: Mapping[str, str], *, plain_http_hosts: Collection[str]
+) -> str:
+    """Take the address that was given, or the environment's, or the service's own.
+
+    Raises:
+        ConfigurationError: When it is no address the API key may be sent to.
+    """
+    if given is not None:
+        return api_root(given, plain_http_hosts=plain_http_hosts)
+    found = environ.get("VIDEOS_BASE_URL") or DEFAULT_BASE_URL
+    return api_root(found, setting="VIDEOS_BASE_URL", plain_http_hosts=plain_http_hosts)
+
+
+def find_proxy(proxy: object) -> str | None:
+    """Take the URL of a proxy.
+
+    Raises:
+        ConfigurationError: When it is none. The text does not show it: it can hold a password.
+    """
+    if proxy is None or (isinstance(proxy, str) and proxy.startswith(("http://", "https://"))):
+        return proxy
+    raise ConfigurationError(setting="proxy", problem="must be an http or https URL, or None")
+
+
+def check_hosts(hosts: object) -> None:
+    """Refuse what is no list of host names, a single text above all.
+
+    Raises:
+        ConfigurationError: When it is none.
+    """
+    if isinstance(hosts, str) or not isinstance(hosts, Collection):
+        problem = f"must be a list of host names, got {hosts!r}"
+        raise ConfigurationError(setting="plain_http_hosts", problem=problem)
 
 
 def is_loopback(host: str) -> bool:

@@ -26,6 +26,8 @@ class TransitionStream(ABC):
     """A context manager that yields an async iterator of transitions: itself."""
 
     def __init__(self) -> None:
+        self._failure: Exception | None = None
+        """What the iteration is to raise at its end."""
         self._group: TaskGroup | None = None
         self._send: MemoryObjectSendStream[Transition] | None = None
         self._received: MemoryObjectReceiveStream[Transition] | None = None
@@ -38,6 +40,12 @@ class TransitionStream(ABC):
 
     async def _leave(self) -> None:  # noqa: B027 - there may be nothing to do
         """Do what must be done before the work is cancelled, shielded from cancellation."""
+
+    def _abandon(self) -> None:  # noqa: B027 - as above
+        """Cut off what `_leave` waited for, when there is no more waiting."""
+
+    def _left(self) -> None:  # noqa: B027 - as above
+        """Settle the accounts, once the work has ended."""
 
     def _undelivered(self, change: Transition) -> None:  # noqa: B027 - nobody may want it
         """Take back a transition that nobody will receive any more."""
@@ -66,20 +74,25 @@ class TransitionStream(ABC):
         try:
             with anyio.CancelScope(shield=True):
                 await self._leave()
-        finally:
-            group.cancel_scope.cancel()
+        except BaseException as interruption:  # noqa: BLE001 - handed to the group, which raises it
+            # A second Ctrl-C while the first is being obeyed: no more waiting.
+            kind, error, traceback = type(interruption), interruption, interruption.__traceback__
+        self._abandon()
+        group.cancel_scope.cancel()
         try:
-            return await group.__aexit__(kind, error, traceback)
+            swallowed = await group.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as raised:
             # The group wraps what the block itself raised: hand that on as it was.
             ours = raised if error is None else raised.split(lambda one: one is error)[1]
+            if ours is not None:
+                raise _alone(ours) from None
+            return False
         finally:
             for change in _rest(received):
                 self._undelivered(change)
             received.close()
-        if ours is None:
-            return False
-        raise _alone(ours)
+            self._left()
+        return swallowed
 
     def __aiter__(self) -> Self:
         return self
@@ -91,6 +104,8 @@ class TransitionStream(ABC):
         try:
             return await self._received.receive()
         except anyio.EndOfStream:
+            if self._failure is not None:
+                raise self._failure from None
             raise StopAsyncIteration from None
         except anyio.ClosedResourceError:
             problem = "the stream is over: iterate inside its async with block"

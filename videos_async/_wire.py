@@ -144,10 +144,17 @@ def _flaw_text(flaw: JsonFlaw, exchange: Exchange) -> str:
 def _salvage(body: bytes) -> str | None:
     """Find the id in JSON that is whole but holds a number this library refuses."""
     try:
-        answer: object = json.loads(body, parse_int=str, parse_float=str, parse_constant=str)
+        # Numbers are blanked, not read: one that stands for an id is no usable id here either.
+        answer: object = json.loads(
+            body, parse_int=_blank, parse_float=_blank, parse_constant=_blank
+        )
     except (ValueError, RecursionError):
         return None
     return find_task_id(answer)
+
+
+def _blank(_: str) -> None:
+    """Stand in for a number."""
 
 
 def _snippet(body: bytes) -> str:

@@ -9,12 +9,14 @@
     ├── SessionClosed (RuntimeError)      the session was closed before or during the call
     ├── SubmissionError                   one POST, and what became of it
     │   ├── NotSubmitted                  never accepted, not billed: safe to submit again
+    │   │   └── NotSent                   not even tried: the batch had stopped
     │   ├── SubmissionRefused             the service said no: not billed
     │   │   └── AccountRefused            … and would say no to the next one too (401, 402, 403)
     │   └── SubmissionUncertain           may be billed, brought no id: never resent by itself
     ├── TaskError                         a task whose id is known; the id is always in hand
     │   ├── GenerationFailed              the service ended it as failed
     │   ├── WaitTimeout (TimeoutError)    the deadline came first; the task goes on
+    │   ├── WatchLeft                     the batch was left first; the task goes on
     │   ├── QueryFailed                   too many bad answers in a row
     │   └── QueryRefused                  the service will not tell
     │       └── TaskNotFound              it does not know the id
@@ -49,6 +51,7 @@ __all__ = [
     "InvalidRequest",
     "InvalidResponse",
     "Key",
+    "NotSent",
     "NotSubmitted",
     "QueryFailed",
     "QueryRefused",
@@ -63,6 +66,7 @@ __all__ = [
     "VideosError",
     "Violation",
     "WaitTimeout",
+    "WatchLeft",
 ]
 
 Key: TypeAlias = str | int
@@ -251,6 +255,14 @@ class NotSubmitted(SubmissionError):
 
 
 @_error
+class NotSent(NotSubmitted):
+    """The batch had stopped before the request was sent, so nothing is billed."""
+
+    def __str__(self) -> str:
+        return f"{self._name()} was not sent: {self.reason}. Nothing is billed: submit it again"
+
+
+@_error
 class SubmissionRefused(SubmissionError):
     """The service refused the request, so nothing is billed; sending it again will not help."""
 
@@ -342,6 +354,18 @@ class WaitTimeout(TaskError, TimeoutError):
         return (
             f"task {self._name()} did not end within {self.timeout_s:g} s ({seen}{trouble}). "
             "It goes on at the service: wait for the same id again, with a longer timeout"
+        )
+
+
+@_error
+class WatchLeft(TaskError):
+    """The batch was left before the task's end; the task itself goes on at the service."""
+
+    def __str__(self) -> str:
+        seen = "never seen" if self.task is None else f"last seen {self.task.status!s}"
+        return (
+            f"task {self._name()} was left before its end ({seen}). "
+            "It goes on at the service: wait for the same id"
         )
 
 

@@ -13,9 +13,19 @@ from typing import Any, cast
 
 import attrs
 
-from videos_async.errors import Key, VideosError
+from videos_async.errors import (
+    GenerationFailed,
+    InvalidRequest,
+    Key,
+    NotSubmitted,
+    SubmissionRefused,
+    SubmissionUncertain,
+    VideosError,
+    WaitTimeout,
+    WatchLeft,
+)
 
-__all__ = ["Mode", "Status", "Transition", "VideoRequest", "VideoTask"]
+__all__ = ["End", "Mode", "Status", "Transition", "VideoRequest", "VideoTask"]
 
 
 class Status(StrEnum):
@@ -225,6 +235,33 @@ class VideoTask:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class End(Enum):
+    """How a request or a task ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    REFUSED = "refused"
+    INVALID = "invalid"
+    NOT_SUBMITTED = "not submitted"
+    UNCERTAIN = "uncertain"
+    TIMED_OUT = "timed out"
+    LOST_SIGHT = "lost sight of"
+    LEFT = "left"
+
+
+_END_OF_ERROR: tuple[tuple[type[VideosError], End], ...] = (
+    (GenerationFailed, End.FAILED),
+    (SubmissionRefused, End.REFUSED),
+    (InvalidRequest, End.INVALID),
+    (NotSubmitted, End.NOT_SUBMITTED),
+    (SubmissionUncertain, End.UNCERTAIN),
+    (WaitTimeout, End.TIMED_OUT),
+    (WatchLeft, End.LEFT),
+    # Any other trouble with a task: its id is known and nobody would tell how it stands.
+    (VideosError, End.LOST_SIGHT),
+)
+
+
 @attrs.frozen(kw_only=True)
 class Transition:
     """One step of one task, as it was observed.
@@ -234,23 +271,33 @@ class Transition:
 
     Attributes:
         key: The caller's own name for the task; by default its index in the input.
-        task_id: The task's id.
+        task_id: The task's id, or None where a batch's request brought none.
         previous: The status before, or None at the first observation.
         status: The status now, or None where the task ended before any was observed.
         task: The latest snapshot, or None where there is none.
-        elapsed: Seconds since the task was first followed here.
+        elapsed: Seconds since the task was first followed here; in a batch, since its request
+            was pulled.
         error: Why the task ended without a video; None at every other transition.
+        request: In a batch, what was asked for; None elsewhere.
     """
 
     key: Key
-    task_id: str
+    task_id: str | None
     previous: Status | None
     status: Status | None
     task: VideoTask | None
     elapsed: float
     error: VideosError | None = None
+    request: VideoRequest | None = None
 
     @property
     def is_end(self) -> bool:
         """Whether this is the task's last transition: completed, or ended by `error`."""
-        return self.error is not None or (self.status is not None and self.status.is_terminal)
+        return self.error is not None or self.status == Status.COMPLETED
+
+    @property
+    def end(self) -> End | None:
+        """How the task ended, or None while it has not."""
+        if self.error is None:
+            return End.COMPLETED if self.status == Status.COMPLETED else None
+        return next(end for kind, end in _END_OF_ERROR if isinstance(self.error, kind))

@@ -9,18 +9,41 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeAlias, TypeVar, cast
 
+from videos_async._batch import (
+    Batch,
+    BatchOptions,
+    DryRun,
+    TransitionHook,
+    Workshop,
+    dry_run,
+)
 from videos_async._calls import Calls
 from videos_async._download import Download, OnExisting, UrlExpired, download_file
+from videos_async._input import Requests
 from videos_async._limiter import RateLimit
 from videos_async._retry import RetryPolicy
 from videos_async._schedule import PollPolicy, Schedule
-from videos_async._settings import DEFAULT_BASE_URL, ApiKey, api_root, timeout_flaw
+from videos_async._settings import (
+    check_hosts,
+    find_api_key,
+    find_api_root,
+    find_proxy,
+    timeout_flaw,
+)
 from videos_async._transport import Timeouts, Transport
 from videos_async._watch import Watch
 from videos_async._wire import Endpoints, checked_task_id
-from videos_async.errors import ConfigurationError, InvalidRequest, Key, VideoUnavailable
+from videos_async.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    Key,
+    SubmissionUncertain,
+    VideosError,
+    VideoUnavailable,
+    Violation,
+)
 from videos_async.models import Status, VideoRequest, VideoTask
 from videos_async.specs import BUILTIN_MODELS, ModelSpec, by_name, violations
 
@@ -30,6 +53,14 @@ if TYPE_CHECKING:
 __all__ = ["VideosSession"]
 
 DEFAULT_TIMEOUT_S: Final = 1800.0
+
+# A mapping's type is invariant in its keys, so each kind of key is said for itself.
+Tasks: TypeAlias = (
+    Iterable[VideoTask | str]
+    | Mapping[str, VideoTask | str]
+    | Mapping[int, VideoTask | str]
+    | Mapping[Key, VideoTask | str]
+)
 
 
 class VideosSession:
@@ -77,11 +108,18 @@ class VideosSession:
         proxy: str | None = None,
         client_session: aiohttp.ClientSession | None = None,
     ) -> None:
-        # Set first: __del__ runs also where a setting below is refused.
+        # Set first: __del__ and a dump of variables meet a session whose settings were refused.
         self._transport: Transport | None = None
-        _check_hosts(plain_http_hosts)
-        key = _find_api_key(api_key)
-        self._endpoints = Endpoints(_find_api_root(base_url, plain_http_hosts))
+        self._endpoints = Endpoints("no address yet")
+        key, flaw = find_api_key(api_key, os.environ)
+        # From here on a dump of this frame shows a key that hides itself, or none.
+        del api_key
+        if flaw is not None:
+            raise flaw
+        check_hosts(plain_http_hosts)
+        self._endpoints = Endpoints(
+            find_api_root(base_url, os.environ, plain_http_hosts=plain_http_hosts)
+        )
         self._models = _find_models(models)
         self._poll = _policy("poll", poll, PollPolicy)
         self._retry = _policy("retry", retry, RetryPolicy)
@@ -92,7 +130,7 @@ class VideosSession:
             endpoints=self._endpoints,
             key=key,
             timeouts=_policy("timeouts", timeouts, Timeouts),
-            proxy=_find_proxy(proxy),
+            proxy=find_proxy(proxy),
             plain_http_hosts=plain_http_hosts,
             client_session=client_session,
         )
@@ -146,7 +184,7 @@ class VideosSession:
         """
         if not isinstance(request, VideoRequest):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"a VideoRequest is submitted, got {type(request).__name__}")
-        found = violations(request, self._models)
+        found = self._judge(request)
         if found:
             raise InvalidRequest(violations=found, key=key)
 
@@ -176,7 +214,7 @@ class VideosSession:
         return await self._calls.submit(request, key=key)
 
     @property
-    def uncertain(self) -> tuple[Exception, ...]:
+    def uncertain(self) -> tuple[SubmissionUncertain, ...]:
         """Every `SubmissionUncertain` of this session, in the order they came about."""
         return tuple(self._calls.uncertain)
 
@@ -246,7 +284,7 @@ class VideosSession:
 
     def watch(
         self,
-        tasks: Iterable[VideoTask | str] | Mapping[Key, VideoTask | str],
+        tasks: Tasks,
         *,
         timeout: float | None = DEFAULT_TIMEOUT_S,
     ) -> Watch:
@@ -270,15 +308,106 @@ class VideosSession:
             ConfigurationError: The timeout is no number of seconds.
         """
         self._check_timeout(timeout)
-        schedule = Schedule(
-            poll=self._poll, retry=self._retry, budget=self._calls.budget, random=self._random
-        )
         return Watch(
             _keyed(tasks),
-            schedule=schedule,
+            schedule=self._schedule(),
             poll=self._calls.query_once,
             workers=self._limit.queries_in_flight,
             timeout_s=timeout,
+        )
+
+    # --- many ----------------------------------------------------------------------------
+
+    def batch(
+        self,
+        requests: Requests,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
+        batch_timeout: float | None = None,
+        max_submissions: int | None = None,
+        grace_s: float = 10.0,
+        on_transition: TransitionHook | None = None,
+    ) -> Batch:
+        """Submit many requests and follow them to their ends in one stream of transitions.
+
+        ::
+
+            async with session.batch(requests) as transitions:
+                async for change in transitions:
+                    if change.is_end:
+                        print(change.key, change.end, change.error or change.task)
+
+        Every request ends exactly once, as a transition with `Transition.is_end`: completed,
+        failed, refused, invalid, uncertain, timed out, lost sight of, or not submitted. After
+        401, 402 or 403 nothing more is submitted, and what was paid for is watched to its end.
+
+        Args:
+            requests: Any iterable or async iterable of requests, or of ``(key, request)`` with
+                keys of your own; without, the keys are the indices. It is pulled as submitters
+                get free, so a generator may be of any length.
+            timeout: Seconds from its acceptance until a task is given up, or None for never.
+            batch_timeout: Seconds until nothing more is submitted and all that goes on is given
+                up, ids in hand, or None for never.
+            max_submissions: Most create calls that may be billed, or None for no limit.
+            grace_s: Seconds that create calls whose bytes have left get to bring their ids home
+                when the block is left early; see `Batch.unfinished`.
+            on_transition: Called with each transition before it is handed out; may be async.
+                What it raises is logged and ends nothing.
+
+        Raises:
+            ConfigurationError: An option is wrong.
+        """
+        return Batch(
+            requests,
+            options=BatchOptions(
+                timeout=timeout,
+                batch_timeout=batch_timeout,
+                max_submissions=max_submissions,
+                grace_s=grace_s,
+                on_transition=on_transition,
+            ),
+            workshop=Workshop(
+                schedule=self._schedule(),
+                judge=self._judge,
+                submit=self._calls.submit,
+                submitters=self._limit.submits_in_flight,
+                poll=self._calls.query_once,
+                pollers=self._limit.queries_in_flight,
+            ),
+        )
+
+    async def generate_many(
+        self,
+        requests: Iterable[VideoRequest],
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
+        max_submissions: int | None = None,
+    ) -> list[VideoTask | VideosError]:
+        """Submit many requests and wait for all of their ends.
+
+        Returns:
+            For each request, in the order of the input, its completed task or its error.
+        """
+        results: dict[Key, VideoTask | VideosError] = {}
+        async with self.batch(
+            requests, timeout=timeout, max_submissions=max_submissions
+        ) as transitions:
+            async for change in transitions:
+                outcome = change.error or change.task
+                if change.is_end and outcome is not None:
+                    results[change.key] = outcome
+        return [results[index] for index in range(len(results))]
+
+    async def dry_run(self, requests: Requests) -> DryRun:
+        """Judge all requests of a batch and send nothing."""
+        return await dry_run(requests, judge=self._judge)
+
+    def _judge(self, request: VideoRequest) -> tuple[Violation, ...]:
+        return violations(request, self._models)
+
+    def _schedule(self) -> Schedule:
+        return Schedule(
+            poll=self._poll, retry=self._retry, budget=self._calls.budget, random=self._random
         )
 
     @staticmethod
@@ -369,45 +498,11 @@ def _find_models(models: object) -> dict[str, ModelSpec]:
     return by_name(known)
 
 
-def _find_proxy(proxy: object) -> str | None:
-    # The value stays out of the text: a proxy's URL can hold a password.
-    if proxy is None or (isinstance(proxy, str) and proxy.startswith(("http://", "https://"))):
-        return proxy
-    raise ConfigurationError(setting="proxy", problem="must be an http or https URL, or None")
-
-
-def _check_hosts(hosts: object) -> None:
-    if isinstance(hosts, str) or not isinstance(hosts, Collection):
-        problem = f"must be a list of host names, got {hosts!r}"
-        raise ConfigurationError(setting="plain_http_hosts", problem=problem)
-
-
-def _find_api_key(given: str | None) -> ApiKey:
-    if given is not None:
-        return ApiKey.checked(given, setting="api_key")
-    found = os.environ.get("VIDEOS_API_KEY")
-    if not found:
-        raise ConfigurationError(
-            setting="api_key",
-            problem="is missing: give it to VideosSession, or set the environment's VIDEOS_API_KEY",
-        )
-    return ApiKey.checked(found, setting="VIDEOS_API_KEY")
-
-
-def _find_api_root(given: str | None, plain_http_hosts: Collection[str]) -> str:
-    if given is not None:
-        return api_root(given, plain_http_hosts=plain_http_hosts)
-    found = os.environ.get("VIDEOS_BASE_URL") or DEFAULT_BASE_URL
-    return api_root(found, setting="VIDEOS_BASE_URL", plain_http_hosts=plain_http_hosts)
-
-
 def _id_of(task_or_id: VideoTask | str) -> str:
     return checked_task_id(task_or_id.id if isinstance(task_or_id, VideoTask) else task_or_id)
 
 
-def _keyed(
-    tasks: Iterable[VideoTask | str] | Mapping[Key, VideoTask | str],
-) -> list[tuple[Key, VideoTask | str]]:
+def _keyed(tasks: Tasks) -> list[tuple[Key, VideoTask | str]]:
     if isinstance(tasks, (str, VideoTask)):
         raise TypeError("a watch takes several tasks: give a list, or use session.wait for one")
     if isinstance(tasks, Mapping):

@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from videos_async import Download, Status, Transition, VideosError
+from videos_async import Download, Key, Status, Transition, VideosError
 from videos_async.cli._escape import shown
 from videos_async.cli._lines import clock, saved_line, step, task_lines
 from videos_async.cli._output import Output
@@ -41,7 +41,7 @@ class LiveReport:
         self._spinner = Spinner("dots" if is_utf8 else "line", style="cyan")
         self._started_s = time.monotonic()
         self._doing: str | None = None
-        self._going_on: dict[str, Transition] = {}
+        self._going_on: dict[Key, Transition] = {}
         self._ended = 0
         # Standard error stays what it is: it may be a file.
         self._live = Live(
@@ -75,10 +75,10 @@ class LiveReport:
     def transition(self, change: Transition) -> None:
         self._doing = None
         if change.is_end:
-            self._going_on.pop(change.task_id, None)
+            self._going_on.pop(change.key, None)
             self._ended += 1
         else:
-            self._going_on[change.task_id] = change
+            self._going_on[change.key] = change
         line = Text(f"{change.elapsed:7.1f} s  {shown(change.task_id)}  ")
         self._print(line.append(step(change), style=_style(change)))
 

@@ -87,12 +87,14 @@ async def save(
     Raises:
         VideosError: All that downloading raises.
     """
-    unfinished.watched, unfinished.unsaved = {}, change.task_id
+    task = change.task
+    assert task is not None  # noqa: S101 - a completed task was seen
+    unfinished.watched, unfinished.unsaved = {}, task.id
     report.completed(change)
     try:
         download = await session.download(
-            change.task or change.task_id,
-            saving.path_of(change.task_id),
+            task,
+            saving.path_of(task.id),
             on_existing=saving.on_existing,
         )
     except BaseException as error:

@@ -1,0 +1,429 @@
+"""Many requests, submitted, watched and told about in one stream.
+
+The theory: a request is pulled from the input only when a submitter is free for it, and from then
+on it is in exactly one place: *submitting* (judged, waiting for its turn, or its create call is
+under way), *in progress* (accepted, its id in the schedule), or *ended*. `BatchCounts` says how
+many are where, and the numbers add up to what was pulled at any time.
+
+A create call whose bytes have left may be billed, so it is the one thing that leaving a batch
+does not cut off at once: each runs in a shielded scope of its own, and gets the grace time to
+bring its id home.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+import anyio
+import attrs
+
+from videos_async._follow import Follower, PollCall
+from videos_async._input import Input, Requests
+from videos_async._schedule import Schedule
+from videos_async._settings import at_least, timeout_flaw, whole_at_least
+from videos_async._stream import TransitionStream
+from videos_async._transport import SentMark
+from videos_async.errors import (
+    AccountRefused,
+    ConfigurationError,
+    InvalidRequest,
+    Key,
+    NotSent,
+    SubmissionError,
+    SubmissionUncertain,
+    VideosError,
+    Violation,
+)
+from videos_async.models import End, Status, Transition, VideoRequest, VideoTask
+
+__all__ = [
+    "Batch",
+    "BatchCounts",
+    "BatchOptions",
+    "DryRun",
+    "TransitionHook",
+    "Workshop",
+    "dry_run",
+]
+
+logger = logging.getLogger("videos_async")
+
+TransitionHook: TypeAlias = Callable[[Transition], Awaitable[None] | None]
+
+
+class SubmitCall(Protocol):
+    """Submits one valid request and raises where that brings no task."""
+
+    async def __call__(
+        self, request: VideoRequest, *, key: Key | None, mark: SentMark
+    ) -> VideoTask: ...
+
+
+@attrs.frozen(kw_only=True)
+class BatchCounts:
+    """Where the requests of a batch are; the numbers add up to `pulled`.
+
+    Attributes:
+        pulled: Requests taken from the input so far.
+        submitting: Not accepted and not ended yet.
+        in_progress: Accepted and not ended yet, by the status last seen.
+        ended: Ended, by the way they did.
+    """
+
+    pulled: int
+    submitting: int
+    in_progress: Mapping[Status, int]
+    ended: Mapping[End, int]
+
+
+def _patience(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    flaw = timeout_flaw(value)
+    if flaw is not None:
+        raise ConfigurationError(setting=f"BatchOptions.{attribute.name}", problem=flaw)
+
+
+def _callable(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not callable(value):
+        problem = f"must be a function that takes a Transition, or None, got {value!r}"
+        raise ConfigurationError(setting=f"BatchOptions.{attribute.name}", problem=problem)
+
+
+@attrs.frozen(kw_only=True)
+class BatchOptions:
+    """The limits of one batch.
+
+    Attributes:
+        timeout: Seconds from its acceptance until a task is given up as `WaitTimeout`, its id in
+            hand, or None for never.
+        batch_timeout: Seconds until nothing more is submitted and all that goes on is given up,
+            or None for never.
+        max_submissions: Most create calls that may be billed, or None for no limit.
+        grace_s: Seconds that create calls whose bytes have left get to bring their ids home when
+            the batch is left.
+        on_transition: Called with every transition before it is handed out, one at a time; may
+            be asynchronous. What it raises is logged and counted, and ends nothing.
+    """
+
+    timeout: float | None = attrs.field(default=1800.0, validator=_patience)
+    batch_timeout: float | None = attrs.field(default=None, validator=_patience)
+    max_submissions: int | None = attrs.field(
+        default=None, validator=whole_at_least(0, optional="for no limit")
+    )
+    grace_s: float = attrs.field(default=10.0, validator=at_least(0))
+    on_transition: TransitionHook | None = attrs.field(default=None, validator=_callable)
+
+
+@attrs.frozen(kw_only=True)
+class Workshop:
+    """What a batch works with: the session's rules and calls.
+
+    Attributes:
+        schedule: Says what is due; the batch's own.
+        judge: Lists what is wrong with a request.
+        submit: Makes a create call and its safe retries.
+        submitters: How many requests are being submitted at a time.
+        poll: Makes a result call.
+        pollers: How many polls are in flight at a time.
+    """
+
+    schedule: Schedule
+    judge: Callable[[VideoRequest], tuple[Violation, ...]]
+    submit: SubmitCall
+    submitters: int
+    poll: PollCall
+    pollers: int
+
+
+@attrs.frozen(kw_only=True)
+class DryRun:
+    """What a batch would refuse before sending.
+
+    Attributes:
+        pulled: How many requests the input held.
+        invalid: The error of each request that breaks a rule, by its key.
+    """
+
+    pulled: int
+    invalid: Mapping[Key, InvalidRequest]
+
+    @property
+    def valid(self) -> int:
+        """How many requests would be sent."""
+        return self.pulled - len(self.invalid)
+
+
+async def dry_run(
+    requests: Requests, *, judge: Callable[[VideoRequest], tuple[Violation, ...]]
+) -> DryRun:
+    """Judge every request of an input as a batch would."""
+    source = Input(requests)
+    invalid: dict[Key, InvalidRequest] = {}
+    while (pulled := await source.pull()) is not None:
+        key, request, flaw = pulled
+        found = judge(request) if flaw is None else (flaw,)
+        if found:
+            invalid[key] = InvalidRequest(violations=found, key=key)
+    if source.failure is not None:
+        raise source.failure
+    return DryRun(pulled=source.pulled, invalid=invalid)
+
+
+@attrs.define(eq=False)
+class _Post:
+    """One create call under way."""
+
+    scope: anyio.CancelScope
+    mark: SentMark
+
+
+class Batch(TransitionStream):
+    """Many requests, submitted and followed to their ends in one stream of transitions.
+
+    Every request that was pulled gives exactly one transition with `Transition.is_end`, which
+    carries its key, its request and, unless it was completed, its error. The input is pulled as
+    submitters get free, so it may be a generator of any length; a slow consumer slows it.
+
+    Leaving the block early stops the submissions, lets create calls whose bytes have left bring
+    their ids home within the grace time, and lists in `unfinished` whatever was not handed out.
+    """
+
+    def __init__(self, requests: Requests, *, options: BatchOptions, workshop: Workshop) -> None:
+        super().__init__()
+        self._input = Input(requests)
+        self._options = options
+        self._workshop = workshop
+        self._schedule = workshop.schedule
+        self._follower = Follower(
+            schedule=workshop.schedule,
+            poll=workshop.poll,
+            workers=workshop.pollers,
+            emit=self._deliver,
+        )
+        self._posts: set[_Post] = set()
+        self._post_ended = anyio.Event()
+        self._may_be_billed = 0
+        self._stop_reason: str | None = None
+        self._deadline_s: float | None = None
+        self._is_leaving = False
+        self._undelivered_changes: list[Transition] = []
+        self._delivery = anyio.Lock(fast_acquire=True)
+        self._submitting = 0
+        self._in_progress: Counter[Status] = Counter()
+        self._ended: Counter[End] = Counter()
+        self.hook_failures = 0
+        """How often `on_transition` raised; each time was logged."""
+
+    def __repr__(self) -> str:
+        return f"<Batch {self.counts}>"
+
+    @property
+    def counts(self) -> BatchCounts:
+        """Where the requests are at this moment."""
+        return BatchCounts(
+            pulled=self._input.pulled,
+            submitting=self._submitting,
+            in_progress={status: n for status, n in self._in_progress.items() if n},
+            ended=dict(self._ended),
+        )
+
+    @property
+    def unfinished(self) -> tuple[Transition, ...]:
+        """The ends that were not handed out, once the block was left early.
+
+        A task that is still going on at the service ended here as `WatchLeft`, its id in hand.
+        """
+        return tuple(change for change in self._undelivered_changes if change.is_end)
+
+    async def completed(self) -> AsyncIterator[VideoTask]:
+        """Iterate over the finished tasks as they complete, in place of the transitions."""
+        async for change in self:
+            if change.end is End.COMPLETED and change.task is not None:
+                yield change.task
+
+    # --- the work ------------------------------------------------------------------------
+
+    async def _drive(self) -> None:
+        async with anyio.create_task_group() as group:
+            if self._options.batch_timeout is not None:
+                self._deadline_s = anyio.current_time() + self._options.batch_timeout
+                group.start_soon(self._stop_at, self._deadline_s)
+            group.start_soon(self._submit_all)
+            await self._follower.run()
+            group.cancel_scope.cancel()
+        self._failure = self._input.failure
+
+    async def _stop_at(self, deadline_s: float) -> None:
+        await anyio.sleep_until(deadline_s)
+        self._stop(f"the batch's deadline of {self._options.batch_timeout:g} s has passed")
+
+    def _stop(self, reason: str) -> None:
+        """Submit nothing more; what is already under way at the service goes on."""
+        if self._stop_reason is None:
+            self._stop_reason = reason
+            for post in self._posts:
+                if not post.mark.sent:
+                    post.scope.cancel()
+
+    async def _submit_all(self) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                for _ in range(self._workshop.submitters):
+                    group.start_soon(self._submit_in_turn)
+        finally:
+            self._follower.seal()
+
+    async def _submit_in_turn(self) -> None:
+        while (pulled := await self._input.pull()) is not None:
+            started_s = anyio.current_time()
+            self._submitting += 1
+            key, request, flaw = pulled
+            outcome = (
+                InvalidRequest(violations=(flaw,), key=key)
+                if flaw is not None
+                else await self._outcome(key, request)
+            )
+            now_s = anyio.current_time()
+            if isinstance(outcome, VideosError):
+                change: Transition | None = Transition(
+                    key=key,
+                    task_id=None,
+                    previous=None,
+                    status=None,
+                    task=None,
+                    elapsed=now_s - started_s,
+                    error=outcome,
+                    request=request,
+                )
+            else:
+                change = self._schedule.add(
+                    key,
+                    outcome,
+                    now_s=now_s,
+                    timeout_s=self._timeout_s(now_s),
+                    started_s=started_s,
+                    request=request,
+                )
+            if change is not None:
+                await self._deliver(change)
+            self._follower.added()
+            if isinstance(outcome, AccountRefused):
+                self._stop(f"the service refused the account: {outcome.reason}")
+
+    def _timeout_s(self, now_s: float) -> float | None:
+        timeout_s = self._options.timeout
+        if self._deadline_s is None:
+            return timeout_s
+        left_s = self._deadline_s - now_s
+        return left_s if timeout_s is None else min(timeout_s, left_s)
+
+    async def _outcome(self, key: Key, request: VideoRequest) -> VideoTask | VideosError:
+        """Judge and submit one request."""
+        found = self._workshop.judge(request)
+        if found:
+            return InvalidRequest(violations=found, key=key)
+        if self._stop_reason is None:
+            await self._within_budget()
+        if self._stop_reason is not None:
+            return self._not_sent(key, request)
+        self._may_be_billed += 1
+        outcome = await self._post(key, request)
+        if not isinstance(outcome, (VideoTask, SubmissionUncertain)):
+            self._may_be_billed -= 1
+        self._post_ended.set()
+        return outcome
+
+    async def _within_budget(self) -> None:
+        """Wait until the next create call is certainly not one too many, or stop."""
+        limit = self._options.max_submissions
+        while limit is not None and self._may_be_billed >= limit and self._stop_reason is None:
+            if not self._posts:
+                self._stop(f"max_submissions={limit} are used up")
+                return
+            # One of those under way may yet turn out not to be billed.
+            self._post_ended = anyio.Event()
+            await self._post_ended.wait()
+
+    async def _post(self, key: Key, request: VideoRequest) -> VideoTask | SubmissionError:
+        post = _Post(anyio.CancelScope(shield=True), SentMark())
+        self._posts.add(post)
+        try:
+            with post.scope:
+                return await self._workshop.submit(request, key=key, mark=post.mark)
+        except SubmissionError as error:
+            return error
+        finally:
+            self._posts.discard(post)
+        if post.mark.sent:
+            reason = f"no answer came within the grace time of {self._options.grace_s:g} s"
+            return SubmissionUncertain(request=request, key=key, reason=reason)
+        return self._not_sent(key, request)
+
+    def _not_sent(self, key: Key, request: VideoRequest) -> NotSent:
+        reason = self._stop_reason or "the batch was left"
+        return NotSent(request=request, key=key, reason=reason, attempts=0)
+
+    # --- delivery ------------------------------------------------------------------------
+
+    async def _deliver(self, change: Transition) -> None:
+        self._count(change)
+        if self._is_leaving:
+            self._undelivered(change)
+        elif self._options.on_transition is None:
+            await self._emit(change)
+        else:
+            # One at a time: a slow hook must not let a later transition overtake.
+            async with self._delivery:
+                await self._call_hook(self._options.on_transition, change)
+                await self._emit(change)
+
+    async def _call_hook(self, hook: TransitionHook, change: Transition) -> None:
+        try:
+            result = hook(change)
+            if inspect.isawaitable(result):
+                await result
+        except anyio.get_cancelled_exc_class():
+            self._undelivered(change)
+            raise
+        except Exception:
+            # A broken metric must not cost a video.
+            self.hook_failures += 1
+            logger.exception("on_transition raised for %r", change.key)
+
+    def _count(self, change: Transition) -> None:
+        if change.previous is None:
+            self._submitting -= 1
+        else:
+            self._in_progress[change.previous] -= 1
+        if change.end is not None:
+            self._ended[change.end] += 1
+        elif change.status is not None:
+            self._in_progress[change.status] += 1
+
+    def _undelivered(self, change: Transition) -> None:
+        self._undelivered_changes.append(change)
+
+    # --- leaving -------------------------------------------------------------------------
+
+    async def _leave(self) -> None:
+        self._is_leaving = True
+        self._input.close()
+        self._stop("the batch was left")
+        deadline_s = anyio.current_time() + self._options.grace_s
+        for post in self._posts:
+            post.scope.deadline = min(post.scope.deadline, deadline_s)
+        while self._posts:
+            self._post_ended = anyio.Event()
+            await self._post_ended.wait()
+
+    def _abandon(self) -> None:
+        for post in self._posts:
+            post.scope.cancel()
+
+    def _left(self) -> None:
+        for change in self._schedule.leave(anyio.current_time()):
+            self._count(change)
+            self._undelivered(change)

@@ -1,0 +1,94 @@
+"""The requests of a batch, pulled one by one, each under a key of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable
+from typing import Any, TypeAlias, cast
+
+import anyio
+
+from videos_async.errors import ConfigurationError, Key, Violation
+from videos_async.models import VideoRequest
+
+__all__ = ["Input", "Item", "Requests"]
+
+Item: TypeAlias = VideoRequest | tuple[Key, VideoRequest]
+Requests: TypeAlias = Iterable[Item] | AsyncIterable[Item]
+
+
+class Input:
+    """Pulls requests on demand, so that an input of any length costs what is in flight.
+
+    Attributes:
+        pulled: How many requests were taken so far.
+        failure: What the input itself raised, which ended it, or None.
+    """
+
+    def __init__(self, requests: Requests) -> None:
+        self.pulled = 0
+        self.failure: Exception | None = None
+        given: object = requests
+        self._items: Any
+        if isinstance(given, AsyncIterable):
+            self._items, self._is_async = aiter(cast("AsyncIterable[object]", given)), True
+        elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
+            self._items, self._is_async = iter(cast("Iterable[object]", given)), False
+        else:
+            problem = f"must be an iterable or async iterable of VideoRequest, got {given!r}"
+            raise ConfigurationError(setting="requests", problem=problem)
+        self._turn = anyio.Lock(fast_acquire=True)
+        self._is_exhausted = False
+        # Only keys that were given are kept: indices cannot collide among themselves. An input
+        # has keys of its own or none, so that they cannot collide with those either.
+        self._keys: set[Key] = set()
+        self._has_keys: bool | None = None
+
+    def close(self) -> None:
+        """Pull no more."""
+        self._is_exhausted = True
+
+    async def pull(self) -> tuple[Key, VideoRequest, Violation | None] | None:
+        """Take the next request, its key, and what is wrong with the item itself."""
+        async with self._turn:
+            if self._is_exhausted:
+                return None
+            try:
+                item: object = await anext(self._items) if self._is_async else next(self._items)
+            except (StopIteration, StopAsyncIteration):
+                self._is_exhausted = True
+                return None
+            except Exception as failure:  # noqa: BLE001 - raised again once the paid ones ended
+                self.failure = failure
+                self._is_exhausted = True
+                return None
+            index = self.pulled
+            self.pulled += 1
+        return self._named(item, index)
+
+    def _named(self, item: object, index: int) -> tuple[Key, VideoRequest, Violation | None]:
+        key, request = _taken_apart(item)
+        if not isinstance(request, VideoRequest):
+            rule = "must be a VideoRequest, or a key (text or whole number) and a VideoRequest"
+            flaw = Violation(field="item", rule=rule, value=item)
+            return index, cast("VideoRequest", request), flaw
+        if self._has_keys is None:
+            self._has_keys = key is not None
+        if self._has_keys != (key is not None):
+            rule = "must be given for all requests of a batch or for none"
+            return index, request, Violation(field="key", rule=rule, value=key)
+        if key is None:
+            return index, request, None
+        if key in self._keys:
+            rule = "must be unique in a batch, as it names the outcome"
+            return key, request, Violation(field="key", rule=rule, value=key)
+        self._keys.add(key)
+        return key, request, None
+
+
+def _taken_apart(item: object) -> tuple[Key | None, object]:
+    """Split an item into its key, if it has one, and its request."""
+    if isinstance(item, tuple):
+        parts = cast("tuple[object, ...]", item)
+        if len(parts) == 2 and isinstance(parts[0], (str, int)) and not isinstance(parts[0], bool):
+            return parts[0], parts[1]
+    return None, item
