@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ def quick_session(emulator: VideosEmulator, **options: Any) -> VideosSession:
 @asynccontextmanager
 async def quick_service(
     **options: Any,
-) -> AsyncIterator[tuple[VideosEmulator, VideosSession]]:
+) -> AsyncGenerator[tuple[VideosEmulator, VideosSession]]:
     """Run the emulator, minutes passing in tenths of a second, and a session with it."""
     settings: dict[str, Any] = {"speed": 400.0, "media": Media.SAMPLE, **options}
     async with VideosEmulator(**settings) as emulator, quick_session(emulator) as session:

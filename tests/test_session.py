@@ -56,10 +56,10 @@ async def test_two_hundred_tasks_give_each_transition_once_in_order_and_one_end_
     async with quick_service() as (emulator, session):
         submissions = [session.submit(request(f"prompt {number}")) for number in range(200)]
         tasks = await asyncio.gather(*submissions)
-        stories: dict[Any, list[Transition]] = defaultdict(list)
+        stories: dict[int, list[Transition]] = defaultdict(list)
         async with session.watch(tasks) as transitions:
             async for change in transitions:
-                stories[change.key].append(change)
+                stories[int(change.key)].append(change)
         assert emulator.ledger.billed == 200
     assert set(stories) == set(range(200))
     for key, story in stories.items():

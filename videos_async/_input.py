@@ -27,15 +27,7 @@ class Input:
     def __init__(self, requests: Requests) -> None:
         self.pulled = 0
         self.failure: Exception | None = None
-        given: object = requests
-        self._items: Any
-        if isinstance(given, AsyncIterable):
-            self._items, self._is_async = aiter(cast("AsyncIterable[object]", given)), True
-        elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
-            self._items, self._is_async = iter(cast("Iterable[object]", given)), False
-        else:
-            problem = f"must be an iterable or async iterable of VideoRequest, got {given!r}"
-            raise ConfigurationError(setting="requests", problem=problem)
+        self._items, self._is_async = _iterator(requests)
         self._turn = anyio.Lock(fast_acquire=True)
         self._is_exhausted = False
         # Only keys that were given are kept: indices cannot collide among themselves. An input
@@ -85,10 +77,19 @@ class Input:
         return key, request, None
 
 
+def _iterator(requests: object) -> tuple[Any, bool]:
+    """Start an iteration, and tell whether it is asynchronous."""
+    if isinstance(requests, AsyncIterable):
+        return aiter(cast("AsyncIterable[object]", requests)), True
+    if isinstance(requests, Iterable) and not isinstance(requests, (str, bytes)):
+        return iter(cast("Iterable[object]", requests)), False
+    problem = f"must be an iterable or async iterable of VideoRequest, got {requests!r}"
+    raise ConfigurationError(setting="requests", problem=problem)
+
+
 def _taken_apart(item: object) -> tuple[Key | None, object]:
     """Split an item into its key, if it has one, and its request."""
-    if isinstance(item, tuple):
-        parts = cast("tuple[object, ...]", item)
-        if len(parts) == 2 and isinstance(parts[0], (str, int)) and not isinstance(parts[0], bool):
-            return parts[0], parts[1]
-    return None, item
+    parts = cast("tuple[object, ...]", item) if isinstance(item, tuple) else ()
+    if len(parts) == 2 and isinstance(parts[0], (str, int)) and not isinstance(parts[0], bool):
+        return parts[0], parts[1]
+    return None, cast("object", item)

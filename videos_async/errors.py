@@ -259,7 +259,7 @@ class NotSent(NotSubmitted):
     """The batch had stopped before the request was sent, so nothing is billed."""
 
     def __str__(self) -> str:
-        return f"{self._name()} was not sent: {self.reason}. Nothing is billed: submit it again"
+        return f"{self._name()} was not sent: {self._facts()}. Nothing is billed: submit it again"
 
 
 @_error
