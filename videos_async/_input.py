@@ -89,7 +89,8 @@ def _iterator(requests: object) -> tuple[Any, bool]:
 
 def _taken_apart(item: object) -> tuple[Key | None, object]:
     """Split an item into its key, if it has one, and its request."""
-    parts = cast("tuple[object, ...]", item) if isinstance(item, tuple) else ()
+    parts: tuple[object, ...] = cast("Any", item) if isinstance(item, tuple) else ()
     if len(parts) == 2 and isinstance(parts[0], (str, int)) and not isinstance(parts[0], bool):
         return parts[0], parts[1]
-    return None, cast("object", item)
+    whole: object = cast("Any", item)
+    return None, whole
