@@ -96,8 +96,13 @@ async def test_polls_share_their_connection() -> None:
     assert (server.gets, server.accepted) == (5, 1)
 
 
-async def test_create_call_never_travels_on_a_connection_that_was_used_before() -> None:
-    # What closes a connection behind an answer without a word would make doubt of the next call.
+def pool_of(session: VideosSession, kind: str) -> dict[str, Any]:
+    """Look into the connector of one kind of call."""
+    transport: Any = vars(session)["_transport"]
+    return dict(vars(vars(transport)["_owned"][kind].connector))
+
+
+async def test_create_calls_in_a_row_share_a_connection_of_their_own() -> None:
     async with (
         RawServer(answer(200, ACCEPTED), answer(200, PROCESSING), answer(200, ACCEPTED)) as server,
         open_session(server) as session,
@@ -108,7 +113,22 @@ async def test_create_call_never_travels_on_a_connection_that_was_used_before() 
             await session.submit(REQUEST)
 
     assert [request.method for request in server.requests] == ["POST", "GET", *["POST"] * 3]
-    assert len({request.connection for request in server.requests}) == 5
+    assert [request.connection for request in server.requests] == [1, 2, 1, 1, 1]
+
+
+async def test_a_connection_for_create_calls_is_not_kept_for_longer_than_a_second() -> None:
+    # No server is known to close a connection this young: a later one could meet the close.
+    async with RawServer(answer(200, ACCEPTED)) as server, open_session(server) as session:
+        await session.submit(REQUEST)
+        assert pool_of(session, "submit")["_keepalive_timeout"] <= 1.0
+
+
+async def test_reads_are_of_a_size_the_allocator_keeps_at_hand() -> None:
+    async with RawServer(answer(200, PROCESSING)) as server, open_session(server) as session:
+        await session.query("video_1")
+        ((kept, _),) = next(iter(pool_of(session, "query")["_conns"].values()))
+        # The lever is private; this is what tells when it is gone.
+        assert kept.transport.max_size == 1 << 16
 
 
 async def test_second_answer_to_one_create_call_is_not_taken_for_the_next_ones() -> None:

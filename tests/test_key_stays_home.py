@@ -173,7 +173,13 @@ async def test_no_object_shows_the_key() -> None:
 async def test_nothing_that_holds_the_key_can_be_pickled_or_copied() -> None:
     async with RawServer(answer(200, ACCEPTED)) as server, open_session(server) as session:
         transport, calls = (inside(session)[name] for name in ("_transport", "_calls"))
-        for part in (session, transport, calls, ApiKey(KEY), inside(transport)["_headers"]):
+        for part in (
+            session,
+            transport,
+            calls,
+            ApiKey(KEY),
+            inside(transport)["_options"]["headers"],
+        ):
             for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
                 with pytest.raises(TypeError, match=r"pickle|key"):
                     pickle.dumps(part, protocol)

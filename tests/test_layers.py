@@ -26,7 +26,8 @@ LAYERS: Final = (
     ("_converter",),
     ("_limiter", "_retry"),
     ("_schedule", "_wire"),
-    ("_transport", "_stream"),
+    ("_watchdog", "_stream"),
+    ("_transport",),
     ("_calls", "_follow", "_download", "_input"),
     ("_watch", "_batch"),
     ("session",),
@@ -34,7 +35,7 @@ LAYERS: Final = (
     ("cli",),
 )
 LEVELS: Final = {room: level for level, row in enumerate(LAYERS) for room in row}
-FIRST_ROOM_WITH_IO: Final = "_transport"
+FIRST_ROOM_WITH_IO: Final = "_stream"
 PURE: Final = sorted(room for room, level in LEVELS.items() if level < LEVELS[FIRST_ROOM_WITH_IO])
 IMPURE_MODULES: Final = frozenset(
     {"aiohttp", "anyio", "asyncio", "random", "socket", "sqlite3", "threading", "time"}

@@ -7,6 +7,7 @@ one, so an idle follower holds one timer, however many tasks it follows.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -23,7 +24,9 @@ __all__ = ["Follower", "PollCall"]
 class PollCall(Protocol):
     """Asks for a task once, within a time; never raises for a bad answer."""
 
-    async def __call__(self, task_id: str, *, timeout_s: float) -> QueryVerdict: ...
+    async def __call__(
+        self, task_id: str, *, timeout_s: float, known: int | None
+    ) -> QueryVerdict: ...
 
 
 class Follower:
@@ -57,7 +60,7 @@ class Follower:
     def added(self) -> None:
         """Say that the schedule has more to do than it had."""
         due_s = self._schedule.due_s
-        if due_s is not None and due_s < self._waiting_until_s:
+        if self._schedule.is_done or (due_s is not None and due_s < self._waiting_until_s):
             self._wake()
 
     def seal(self) -> None:
@@ -72,14 +75,15 @@ class Follower:
                 workers.start_soon(self._work)
 
     async def _work(self) -> None:
-        while (step := await self._next()) is not None:
+        clock = asyncio.get_running_loop().time
+        while (step := self._schedule.next(clock()) or await self._next()) is not None:
             if isinstance(step, Poll):
                 time_left_s = math.inf if step.time_left_s is None else step.time_left_s
-                verdict = await self._poll(step.task_id, timeout_s=time_left_s)
-                change = self._schedule.handle(step, verdict, anyio.current_time())
-                if self._schedule.is_done:
-                    self._wake()
-                else:
+                verdict = await self._poll(
+                    step.task_id, timeout_s=time_left_s, known=step.followed.fingerprint
+                )
+                change = self._schedule.handle(step, verdict, clock())
+                if self._waiting_until_s != -math.inf:
                     self.added()
             else:
                 change = step

@@ -11,6 +11,7 @@ more, as the other value may be the one they meant: see `Names`.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -91,7 +92,7 @@ def _too_deep(path: Path = ()) -> JsonFlaw:
 
 def _decode(data: bytes) -> str:
     try:
-        return data.decode("utf-8-sig")
+        return data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         problem = f"is not UTF-8 at byte {error.start}"
     raise JsonFlaw(path="$", problem=problem)

@@ -190,10 +190,13 @@ SubmissionVerdict: TypeAlias = Accepted | Resend | Refused | Uncertain
 
 def judge_submission(outcome: Outcome, policy: RetryPolicy) -> SubmissionVerdict:
     """Judge a create call by the table at the top of this file."""
-    status, message = outcome.status, find_message(outcome.answer)
+    status = outcome.status
     if status is None:
         reason = outcome.trouble or "no answer came"
         return Uncertain(reason=reason) if outcome.sent else Resend(reason=reason)
+    if 200 <= status < 300 and status not in policy.refused_statuses:
+        return _judge_accepted(outcome, status)
+    message = find_message(outcome.answer)
     if status == 429:
         return Resend(
             reason="the service asks to slow down",
@@ -207,8 +210,6 @@ def judge_submission(outcome: Outcome, policy: RetryPolicy) -> SubmissionVerdict
     if status in policy.refused_statuses:
         reason = _REASONS.get(status, "the service refuses the request")
         return Refused(reason=reason, http_status=status, message=message)
-    if 200 <= status < 300:
-        return _judge_accepted(outcome, status, message)
     return Uncertain(
         reason=outcome.trouble or _status_reason(status), http_status=status, message=message
     )
@@ -220,16 +221,15 @@ _REASONS: Final[Mapping[int, str]] = {
 }
 
 
-def _judge_accepted(
-    outcome: Outcome, status: int, message: str | None
-) -> Accepted | Refused | Uncertain:
+def _judge_accepted(outcome: Outcome, status: int) -> Accepted | Refused | Uncertain:
     answer, task_id = outcome.answer, find_task_id(outcome.answer)
     if _says_failed(answer):
         reason = "the service failed it at once"
+        message = find_message(answer)
         return Refused(reason=reason, http_status=status, message=message, task_id=task_id)
     if task_id is None and _envelope_refuses(answer):
         reason = "the service refuses the request"
-        return Refused(reason=reason, http_status=status, message=message)
+        return Refused(reason=reason, http_status=status, message=find_message(answer))
     try:
         # The contract: the status at creation is queued. Revisions that answer with an
         # envelope leave it out.
@@ -243,7 +243,7 @@ def _judge_accepted(
         # Paid for, and its id can be read: no flaw elsewhere in the answer may cost it.
         return Accepted(task=VideoTask(id=task_id, status=Status.QUEUED))
     reason = f"the answer brought no usable id: {outcome.trouble or problem}"
-    return Uncertain(reason=reason, http_status=status, message=message)
+    return Uncertain(reason=reason, http_status=status, message=find_message(answer))
 
 
 def _says_failed(answer: object) -> bool:
@@ -273,9 +273,23 @@ def _status_reason(status: int) -> str:
 
 @attrs.frozen(kw_only=True)
 class Seen:
-    """The task was seen."""
+    """The task was seen.
+
+    Attributes:
+        task: What the answer says of it.
+        fingerprint: Tells the answer's bytes from others; see `Unchanged`.
+    """
 
     task: VideoTask
+    fingerprint: int | None = None
+
+
+@attrs.frozen
+class Unchanged:
+    """The answer is byte for byte the one before: nothing new, so it is not read again."""
+
+
+UNCHANGED: Final = Unchanged()
 
 
 @attrs.frozen(kw_only=True)
@@ -299,17 +313,21 @@ class Trouble:
     is_refusal: bool = False
 
 
-QueryVerdict: TypeAlias = Seen | Trouble
+QueryVerdict: TypeAlias = Seen | Unchanged | Trouble
 
 
-def judge_query(outcome: Outcome, *, task_id: str, policy: RetryPolicy) -> QueryVerdict:
+def judge_query(
+    outcome: Outcome, *, task_id: str, policy: RetryPolicy, fingerprint: int | None = None
+) -> Seen | Trouble:
     """Judge a result call: the task, or trouble that is not held against it."""
     status = outcome.status
     if status is None:
         return Trouble(reason=outcome.trouble or "no answer came")
     if 200 <= status < 300 and outcome.trouble is None:
         try:
-            return Seen(task=task_from_answer(outcome.answer, task_id=task_id))
+            return Seen(
+                task=task_from_answer(outcome.answer, task_id=task_id), fingerprint=fingerprint
+            )
         except InvalidResponse as flaw:
             reason = f"{flaw.path} {flaw.problem}"
         message = find_message(outcome.answer)

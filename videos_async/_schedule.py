@@ -33,6 +33,7 @@ from videos_async._retry import (
     RetryPolicy,
     Seen,
     Trouble,
+    Unchanged,
     query_error,
 )
 from videos_async._settings import at_least, whole_at_least
@@ -97,6 +98,7 @@ class _Followed:
     failures: int = 0
     refusals: int = 0
     last_error: str | None = None
+    fingerprint: int | None = None
     poll_number: int | None = None
     request: VideoRequest | None = None
 
@@ -241,7 +243,12 @@ class Schedule:
             raise RuntimeError(f"this poll of task {followed.task_id} is not in flight")
         followed.poll_number = None
         self._in_flight.discard(followed)
+        if isinstance(verdict, Unchanged):
+            self._well(followed)
+            self._wait(followed, self._policy.interval_s(self._random), now_s)
+            return None
         if isinstance(verdict, Seen):
+            followed.fingerprint = verdict.fingerprint
             return self._seen(followed, verdict.task, now_s)
         return self._troubled(followed, verdict, now_s)
 
@@ -260,13 +267,17 @@ class Schedule:
         ]
 
     def _seen(self, followed: _Followed, task: VideoTask, now_s: float) -> Transition | None:
-        self._budget.refill()
-        followed.failures = followed.refusals = 0
-        followed.last_error = None
+        self._well(followed)
         step = self._observe(followed, task, now_s)
         if step is None or not step.is_end:
             self._wait(followed, self._policy.interval_s(self._random), now_s)
         return step
+
+    def _well(self, followed: _Followed) -> None:
+        """Take in a good answer."""
+        self._budget.refill()
+        followed.failures = followed.refusals = 0
+        followed.last_error = None
 
     def _observe(self, followed: _Followed, task: VideoTask, now_s: float) -> Transition | None:
         previous = followed.seen[-1] if followed.seen else None

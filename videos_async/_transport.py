@@ -22,6 +22,7 @@ from yarl import URL
 
 from videos_async._settings import ApiKey, at_least, is_loopback
 from videos_async._version import __version__
+from videos_async._watchdog import UnderWay, Watchdog
 from videos_async._wire import ANSWER_LIMIT_BYTES, Endpoints, Exchange
 from videos_async.errors import SessionClosed
 from videos_async.models import without_query
@@ -29,12 +30,19 @@ from videos_async.models import without_query
 __all__ = ["FileAnswer", "SentMark", "Timeouts", "Transport", "TransportTrouble"]
 
 _POOLING: Final[Mapping[str, Mapping[str, Any]]] = {
-    # A create call on a used connection can meet a close in flight, which makes doubt, or a
-    # second answer to the call before it, which passes for its own. A handshake is cheaper.
-    "submit": {"force_close": True},
+    # Short enough that no server is known to close a connection this young, so that a create
+    # call never meets a close in flight, which would make doubt.
+    "submit": {"keepalive_timeout": 1.0},
     # A free call that meets a close in flight is simply made again.
     "query": {"keepalive_timeout": 15.0},
     "files": {"keepalive_timeout": 15.0},
+}
+_READ_SIZE_BYTES: Final = 1 << 16
+_COMMON_HEADERS: Final[Mapping[str, str]] = {
+    "Accept": "application/json",
+    # 292 kB of gzip can become 300 MB in one read.
+    "Accept-Encoding": "identity",
+    "User-Agent": f"videos-async/{__version__}",
 }
 _REDIRECT_LIMIT: Final = 5
 _TROUBLE_LIMIT: Final = 300
@@ -86,6 +94,37 @@ class _MarkedBody(aiohttp.BytesPayload):
     ) -> None:
         self._mark.sent = True
         await super().write_with_length(writer, content_length)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections that are reused only clean, and read in pieces the allocator keeps at hand.
+
+    Both overrides are of private methods, whose effect the tests watch. Where aiohttp has them no
+    longer, connections are what they are by default.
+    """
+
+    async def _get(self, *args: Any, **options: Any) -> Any:
+        # An answer that came in while the connection lay idle is the answer to nothing we asked:
+        # the next call would take it for its own, and a create call pay twice for it.
+        connection = await super()._get(*args, **options)
+        while connection is not None and _is_spoilt(connection):
+            connection.close()
+            connection = await super()._get(*args, **options)
+        return connection
+
+    async def _wrap_create_connection(
+        self, *args: Any, **options: Any
+    ) -> tuple[asyncio.Transport, Any]:
+        transport, protocol = await super()._wrap_create_connection(*args, **options)
+        # asyncio asks for 256 KiB a read, which the C library maps and unmaps each time: a sixth
+        # of a poll. uvloop's transports, and TLS with a buffer it keeps, have no such size.
+        if isinstance(getattr(transport, "max_size", None), int):
+            transport.max_size = _READ_SIZE_BYTES  # type: ignore[attr-defined]
+        return transport, protocol
+
+
+def _is_spoilt(connection: Any) -> bool:
+    return connection.protocol is None or connection.protocol.should_close
 
 
 class TransportTrouble(Exception):
@@ -143,20 +182,27 @@ class Transport:
         self._plain_http_hosts = frozenset(plain_http_hosts)
         self._injected = client_session
         self._owned: dict[str, aiohttp.ClientSession] = {}
-        self._under_way: set[anyio.CancelScope] = set()
+        self._watchdog = Watchdog()
+        self._create_url = URL(endpoints.create, encoded=True)
+        # Only the path differs from poll to poll: the rest is parsed once.
+        self._root_url = URL(endpoints.root, encoded=True)
         self.closed = anyio.Event()
         self._without_key = _eraser(key)
-        self._headers = {
-            "Authorization": _HeaderValue(f"Bearer {key}"),
-            "Accept": "application/json",
-            # 292 kB of gzip can become 300 MB in one read.
-            "Accept-Encoding": "identity",
-            "User-Agent": f"videos-async/{__version__}",
-        }
         self._timeouts = timeouts
-        self._submit_timeout = aiohttp.ClientTimeout(
-            total=timeouts.submit_s, connect=timeouts.connect_s
-        )
+        self._options: dict[str, Any] = {
+            # Nothing that a handed-in session may be set to can resend, redirect, decode or
+            # raise behind our back.
+            "allow_redirects": False,
+            "auto_decompress": False,
+            "raise_for_status": False,
+            "middlewares": (),
+            "proxy": proxy,
+            # No total: a timer of aiohttp's for each call costs a tenth of a poll.
+            "timeout": aiohttp.ClientTimeout(total=None, connect=timeouts.connect_s),
+            # A session of our own has the rest by default. The key goes with each call all the
+            # same: what a session has by default, a proxy gets, too.
+            "headers": {**(_COMMON_HEADERS if client_session else {}), **_authorization(key)},
+        }
 
     @property
     def is_open(self) -> bool:
@@ -166,8 +212,7 @@ class Transport:
     async def aclose(self) -> None:
         """End the calls under way and close our own connections; closing twice is fine."""
         self.closed.set()
-        for scope in self._under_way:
-            scope.cancel()
+        self._watchdog.stop_all("the session was closed")
         while self._owned:
             _, client = self._owned.popitem()
             await client.close()
@@ -184,99 +229,63 @@ class Transport:
             mark: Set before the first byte of the body is handed to the socket.
         """
         headers = {
-            **self._headers,
+            **self._options["headers"],
             # Said here, or a handed-in session's own default would win.
             "Content-Type": "application/json",
             "Idempotency-Key": idempotency_key,
         }
+        options = {**self._options, "headers": headers, "data": _MarkedBody(body, mark)}
         return await self._exchange(
-            self._api_client("submit"),
-            "POST",
-            self._endpoints.create,
-            mark,
-            headers=headers,
-            data=_MarkedBody(body, mark),
-            timeout=self._submit_timeout,
+            "submit", mark, self._timeouts.submit_s, method="POST", url=self._create_url, **options
         )
 
     async def query(self, task_id: str, *, timeout_s: float) -> Exchange:
         """Make one result call, within `timeout_s` seconds at most."""
-        limit_s = min(self._timeouts.query_s, timeout_s)
         return await self._exchange(
-            self._api_client("query"),
-            "GET",
-            self._endpoints.result(task_id),
+            "query",
             SentMark(),
-            headers=self._headers,
-            timeout=aiohttp.ClientTimeout(total=limit_s, connect=self._timeouts.connect_s),
+            min(self._timeouts.query_s, timeout_s),
+            method="GET",
+            url=self._root_url.with_path(self._endpoints.result_path(task_id), encoded=True),
+            **self._options,
         )
 
     async def _exchange(
-        self,
-        client: aiohttp.ClientSession,
-        method: str,
-        url: str,
-        mark: SentMark,
-        **options: Any,
+        self, name: str, mark: SentMark, limit_s: float, **options: Any
     ) -> Exchange:
-        with anyio.CancelScope() as scope:
-            # Closing a client leaves alone what is still connecting, and a client that was
-            # handed in is not ours to close.
-            self._under_way.add(scope)
-            try:
-                exchange = await self._attempt(client, method, url, mark, **options)
-            finally:
-                self._under_way.discard(scope)
-            if exchange.status is not None or not (self.closed.is_set() or client.closed):
-                return exchange
-        if not mark.sent:
+        if self.closed.is_set():
             raise SessionClosed
-        return Exchange(sent=True, trouble="the session was closed before an answer came")
-
-    async def _attempt(
-        self,
-        client: aiohttp.ClientSession,
-        method: str,
-        url: str,
-        mark: SentMark,
-        **options: Any,
-    ) -> Exchange:
+        client = self._injected or self._owned.get(name) or self._client(name)
+        call = self._watchdog.begin(limit_s)
         try:
-            return await self._converse(client, method, url, mark, **options)
+            return await self._converse(client, call, mark, options)
         except asyncio.CancelledError as cancelled:
-            if mark.sent or not client.closed or _is_cancelling():
+            if call.takes_cancellation():
+                trouble = call.stopped
+            elif mark.sent or not client.closed or _is_cancelling():
                 # Without the frames below: what they hold, the key and an answer that may echo
                 # it, is no business of whoever logs the cancellation.
                 raise cancelled.with_traceback(None)  # noqa: B904 - it is the one that was caught
-            # A connector that is closed cancels those who wait for a name or for a connection.
-            trouble = "the client was closed"
+            else:
+                # A connector that is closed cancels those who wait for a name or a connection.
+                trouble = "the client was closed"
         except Exception as error:  # noqa: BLE001 - whatever it was, what counts is the mark
             trouble = self._describe(error)
+        finally:
+            self._watchdog.end(call)
+        if self.closed.is_set() or client.closed:
+            if not mark.sent:
+                raise SessionClosed
+            trouble = "the session was closed before an answer came"
         return Exchange(sent=mark.sent, trouble=trouble)
 
     async def _converse(
-        self,
-        client: aiohttp.ClientSession,
-        method: str,
-        url: str,
-        mark: SentMark,
-        **options: Any,
+        self, client: aiohttp.ClientSession, call: UnderWay, mark: SentMark, options: dict[str, Any]
     ) -> Exchange:
-        # Nothing that a handed-in session may be set to can resend, redirect, decode or raise
-        # behind our back.
-        response = await client.request(
-            method,
-            URL(url, encoded=True),
-            allow_redirects=False,
-            auto_decompress=False,
-            raise_for_status=False,
-            middlewares=(),
-            proxy=self._proxy,
-            **options,
-        )
+        response = await client.request(**options)
         # Not `async with`: its exit can wait, and a cancellation would find the answer there.
         try:
-            body, trouble = await self._read_body(response)
+            body, trouble = await self._read_body(response, call)
         finally:
             response.release()
         return Exchange(
@@ -287,17 +296,26 @@ class Transport:
             trouble=trouble,
         )
 
-    async def _read_body(self, response: aiohttp.ClientResponse) -> tuple[bytes | None, str | None]:
+    async def _read_body(
+        self, response: aiohttp.ClientResponse, call: UnderWay
+    ) -> tuple[bytes | None, str | None]:
         """Read a body up to the cap; where it breaks off, what came until then and why."""
         trouble: str | None = None
         pieces: list[bytes] = []
         size = 0
+        content = response.content
         try:
-            async for piece in response.content.iter_any():
+            # Nearly always one turn: the body came with the headers.
+            while not content.at_eof():
+                piece = await content.readany()
                 size += len(piece)
                 if size > ANSWER_LIMIT_BYTES:
                     return None, f"the body is larger than {ANSWER_LIMIT_BYTES} bytes"
                 pieces.append(piece)
+        except asyncio.CancelledError:
+            if not call.takes_cancellation():
+                raise
+            trouble = call.stopped
         except Exception as error:  # noqa: BLE001 - aiohttp's parser has exceptions of its own
             # The status is in hand and can be all that is needed: a 429 stays one.
             trouble = self._describe(error)
@@ -355,7 +373,7 @@ class Transport:
                 URL(url, encoded=True),
                 headers={
                     "Accept-Encoding": "identity",
-                    "User-Agent": self._headers["User-Agent"],
+                    "User-Agent": _COMMON_HEADERS["User-Agent"],
                 },
                 allow_redirects=False,
                 auto_decompress=False,
@@ -393,19 +411,16 @@ class Transport:
 
     # --- inside --------------------------------------------------------------------------
 
-    def _api_client(self, name: str) -> aiohttp.ClientSession:
-        if self.closed.is_set():
-            raise SessionClosed
-        return self._injected or self._client(name)
-
     def _client(self, name: str) -> aiohttp.ClientSession:
         if self.closed.is_set():
             raise SessionClosed
         client = self._owned.get(name)
         if client is None:
             client = self._owned[name] = aiohttp.ClientSession(
+                # A file server is told nothing by default; the calls' headers are all but the key.
+                headers=None if name == "files" else _COMMON_HEADERS,
                 # The callers bound what is in flight; a queue in here would cost 7 kB a call.
-                connector=aiohttp.TCPConnector(limit=0, **_POOLING[name]),
+                connector=_Connector(limit=0, **_POOLING[name]),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 proxy=self._proxy,
             )
@@ -454,6 +469,10 @@ def _eraser(key: str) -> Callable[[bytes], bytes]:
 def _is_cancelling() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _authorization(key: ApiKey) -> dict[str, str]:
+    return {"Authorization": _HeaderValue(f"Bearer {key}")}
 
 
 class _HeaderValue(str):

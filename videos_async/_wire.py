@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import attrs
 
@@ -47,11 +47,20 @@ class Endpoints:
     """
 
     root: str
+    path: str = attrs.field(init=False)
+
+    @path.default
+    def _path_of_root(self) -> str:
+        return urlsplit(self.root).path
 
     @property
     def create(self) -> str:
         """The URL of the create call."""
         return f"{self.root}/v1/videos/videos"
+
+    def result_path(self, task_id: str) -> str:
+        """The path of the result call; the id is one percent-encoded segment."""
+        return f"{self.path}/v1/result/{quote(task_id, safe='')}"
 
     def result(self, task_id: str) -> str:
         """The URL of the result call; the id is one percent-encoded segment."""
