@@ -248,6 +248,7 @@ CROWD_KINDS = (*CROWD_ENDS, "polls dropped", "polls in trouble", *["good"] * 13)
 ACCEPTED_KINDS = {"failed", "dropped when accepted", "polls dropped", "polls in trouble", "good"}
 
 
+@pytest.mark.timeout(90)
 async def test_ten_thousand_prompts_among_all_kinds_of_trouble_end_once_each() -> None:
     count = 10_000
     polls: Counter[str] = Counter()
@@ -255,7 +256,7 @@ async def test_ten_thousand_prompts_among_all_kinds_of_trouble_end_once_each() -
 
     def on_submit(service: Service, prompt: str) -> Reply:
         nonlocal refused_for_pace
-        if service.posts % 3000 == 1000:
+        if service.posts in (5000, 7000, 8000, 9000):
             refused_for_pace += 1
             return THROTTLED
         kind = prompt.partition("/")[0]
@@ -271,7 +272,7 @@ async def test_ten_thousand_prompts_among_all_kinds_of_trouble_end_once_each() -
     def on_poll(service: Service, task_id: str) -> Reply:
         nonlocal refused_for_pace
         polls[task_id] += 1
-        if polls[task_id] == 1 and task_id.endswith("1500"):
+        if polls[task_id] == 1 and task_id.endswith("6000"):
             refused_for_pace += 1
             return THROTTLED
         kind = service.billed[task_id].partition("/")[0]
@@ -290,7 +291,7 @@ async def test_ten_thousand_prompts_among_all_kinds_of_trouble_end_once_each() -
     ):
         ends = await ends_of(batch)
     assert len(ends) == count
-    assert refused_for_pace == 4
+    assert refused_for_pace == 5
     assert [ends[number].end for number in range(count)] == [
         CROWD_ENDS.get(kind, End.COMPLETED) for kind in kinds
     ]
@@ -442,7 +443,7 @@ def expected_end(fate: OnSubmit, polls: list[OnPoll], is_good: bool) -> End:  # 
     return End.COMPLETED if is_good else End.FAILED
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(FATES, min_size=1, max_size=25))
 def test_no_failure_ends_anything_but_its_own_request(
     fates: list[tuple[OnSubmit, list[OnPoll], bool]],
@@ -571,7 +572,9 @@ INTERRUPTED = """
                     async for change in batch:
                         ended.extend([change] if change.is_end else [])
                 finally:
-                    print("leaving", flush=True)
+                    # Said once the loop has nothing to do but wait: an interrupt that falls
+                    # into a finalizer is lost, whoever wrote the program.
+                    asyncio.get_running_loop().call_later(0.2, lambda: print("left", flush=True))
 
     try:
         asyncio.run(main())
@@ -599,7 +602,7 @@ async def interrupted(service: Service) -> Process:
     service.hold()
     await service.until_held(8)
     process.send_signal(signal.SIGINT)
-    assert await process.stdout.readline() == b"leaving\n"
+    assert await process.stdout.readline() == b"left\n"
     return process
 
 
@@ -715,12 +718,36 @@ async def test_a_session_that_is_closed_under_a_batch_is_one_error_and_no_key_is
         with pytest.raises(SessionClosed):
             await close_in_the_block(session, batch)
         assert_adds_up(batch.counts)
-        ended = [change.key for change in batch.unfinished]
+        ended = [change.key for change in (*delivered, *batch.unfinished) if change.is_end]
         assert len(ended) == len(set(ended)) == batch.counts.pulled
         # The answer of a call that was cut off may be on its way; its key is in doubt then.
         doubts = batch.counts.ended.get(End.UNCERTAIN, 0)
         known = {change.task_id for change in batch.unfinished} - {None}
         assert len(service.billed) - doubts <= len(known) <= len(service.billed)
+
+
+async def test_what_the_service_refused_for_pace_is_not_sent_again_once_the_batch_is_left() -> None:
+    def refuse(service: Service, prompt: str) -> Reply:
+        return accept(service, prompt) if service.posts else THROTTLED
+
+    async with Service(on_submit=refuse) as service, service.session() as session:
+        service.hold()
+        batch = session.batch([request()])
+        async with anyio.create_task_group() as group:
+            left = anyio.Event()
+
+            async def leave() -> None:
+                async with batch:
+                    await service.until_held(1)
+                    left.set()
+
+            group.start_soon(leave)
+            await left.wait()
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+            service.release()
+        assert service.posts == 1
+    assert [change.end for change in batch.unfinished] == [End.NOT_SUBMITTED]
 
 
 class BreaksWhenLeft(TransitionStream):

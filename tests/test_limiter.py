@@ -67,6 +67,16 @@ def test_a_pause_holds_for_every_kind_of_call() -> None:
     assert (submits.reserve(START_S), queries.reserve(START_S)) == (30.0, 30.0)
 
 
+def test_calls_with_a_slow_rate_of_their_own_do_not_hold_up_the_others() -> None:
+    session = AdaptiveRate()
+    for _ in range(100):
+        session.accepted(START_S - 0.5)
+    session.refused(sent_s=START_S - 0.4, now_s=START_S)
+    submits, queries = a_limiter(0.1, session=session), a_limiter(None, session=session)
+    assert turns(submits, 2) == [0.0, 10.0]
+    assert turns(queries, 10)[-1] < 1
+
+
 def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
     pause = AdaptiveRate()
     pause.pause(START_S + 30)

@@ -41,6 +41,16 @@ class Service:
         return True
 
 
+@attrs.define
+class Storm(Service):
+    """Refuses everything for a while before it allows what it allows."""
+
+    until_s: float = 0.0
+
+    def allows(self, now_s: float) -> bool:
+        return now_s >= self.until_s and Service.allows(self, now_s)
+
+
 @attrs.frozen
 class Tally:
     """What became of the calls after the first seconds."""
@@ -55,7 +65,11 @@ FIRST_S = 10.0
 
 
 def simulate(
-    service: Service, *, seconds: float = 200, retry_after_s: float | None = None
+    service: Service,
+    *,
+    seconds: float = 200,
+    retry_after_s: float | None = None,
+    first_s: float = FIRST_S,
 ) -> Tally:
     """Let sixteen callers call as fast as the rate lets them; they take turns, as in a session."""
     rate, dice = AdaptiveRate(), random.Random(7)
@@ -72,7 +86,7 @@ def simulate(
             ask_next = True
         elif what == "turn":
             is_allowed = service.allows(now_s)
-            if now_s > FIRST_S:
+            if now_s > first_s:
                 allowed.append(is_allowed)
             answer = "accepted" if is_allowed else "refused"
             heapq.heappush(events, (now_s + ROUND_TRIP_S, order, answer, now_s))
@@ -90,7 +104,7 @@ def simulate(
             heapq.heappush(events, (rate.reserve(now_s), order, "turn", 0.0))
     return Tally(
         refused_share=allowed.count(False) / len(allowed),
-        used_share=allowed.count(True) / (service.limit_per_s * (seconds - FIRST_S)),
+        used_share=allowed.count(True) / (service.limit_per_s * (seconds - first_s)),
     )
 
 
@@ -111,6 +125,17 @@ def test_a_slow_service_is_not_hammered(limit_per_s: float, kind: Kind) -> None:
     tally = simulate(Service(kind, limit_per_s))
     assert tally.refused_share < 0.05
     assert tally.used_share >= 0.7
+
+
+@pytest.mark.parametrize("storm_s", [5, 30, 300])
+@pytest.mark.parametrize("limit_per_s", [20, 50, 200])
+def test_a_storm_of_refusals_costs_seconds_after_its_end(
+    limit_per_s: float, storm_s: float
+) -> None:
+    storm = Storm(Kind.BUCKET, limit_per_s, until_s=storm_s)
+    tally = simulate(storm, first_s=storm_s + 30, seconds=storm_s + 130)
+    assert tally.used_share >= 0.85
+    assert tally.refused_share < 0.03
 
 
 def test_there_is_no_limit_before_the_first_refusal() -> None:

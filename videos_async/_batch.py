@@ -12,6 +12,7 @@ bring its id home.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections import Counter
@@ -19,13 +20,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import attrs
 
 from videos_async._follow import Follower, PollCall
 from videos_async._input import Input, Requests
 from videos_async._schedule import Schedule
 from videos_async._settings import at_least, timeout_flaw, whole_at_least
-from videos_async._stream import TransitionStream
+from videos_async._stream import Signal, TransitionStream
 from videos_async._transport import SentMark
 from videos_async.errors import (
     AccountRefused,
@@ -156,17 +158,27 @@ class DryRun:
         return self.pulled - len(self.invalid)
 
 
+# About a millisecond's worth: nothing else in a dry run lets the loop turn.
+_JUDGED_AT_ONCE = 64
+
+
 async def dry_run(
     requests: Requests, *, judge: Callable[[VideoRequest], tuple[Violation, ...]]
 ) -> DryRun:
     """Judge every request of an input as a batch would."""
     source = Input(requests)
     invalid: dict[Key, InvalidRequest] = {}
-    while (pulled := await source.pull()) is not None:
-        key, request, flaw = pulled
-        found = judge(request) if flaw is None else (flaw,)
-        if found:
-            invalid[key] = InvalidRequest(violations=found, key=key)
+    try:
+        while (pulled := await source.pull()) is not None:
+            key, request, flaw = pulled
+            found = judge(request) if flaw is None else (flaw,)
+            if found:
+                invalid[key] = InvalidRequest(violations=found, key=key)
+            if source.pulled % _JUDGED_AT_ONCE == 0:
+                await anyio.lowlevel.checkpoint()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await source.aclose()
     if source.failure is not None:
         raise source.failure
     return DryRun(pulled=source.pulled, invalid=invalid)
@@ -204,7 +216,7 @@ class Batch(TransitionStream):
             emit=self._deliver,
         )
         self._posts: set[_Post] = set()
-        self._post_ended = anyio.Event()
+        self._post_ended = Signal()
         self._may_be_billed = 0
         self._stop_reason: str | None = None
         self._deadline_s: float | None = None
@@ -259,14 +271,17 @@ class Batch(TransitionStream):
     async def _stop_at(self, deadline_s: float) -> None:
         await anyio.sleep_until(deadline_s)
         self._stop(f"the batch's deadline of {self._options.batch_timeout:g} s has passed")
+        # The rest of the input ends as not sent, but is not waited for.
+        self._input.hurry(self._options.grace_s)
 
     def _stop(self, reason: str) -> None:
         """Submit nothing more; what is already under way at the service goes on."""
         if self._stop_reason is None:
             self._stop_reason = reason
-            for post in self._posts:
-                if not post.mark.sent:
-                    post.scope.cancel()
+        for post in self._posts:
+            if post.mark.revoke():
+                post.scope.cancel()
+        self._post_ended.send()
 
     async def _submit_all(self) -> None:
         try:
@@ -275,54 +290,76 @@ class Batch(TransitionStream):
                     group.start_soon(self._submit_in_turn)
         finally:
             self._follower.seal()
+            with anyio.move_on_after(self._options.grace_s, shield=True):
+                await self._input.aclose()
 
     async def _submit_in_turn(self) -> None:
         while (pulled := await self._input.pull()) is not None:
             started_s = anyio.current_time()
             self._submitting += 1
             key, request, flaw = pulled
-            outcome = (
-                InvalidRequest(violations=(flaw,), key=key)
-                if flaw is not None
-                else await self._outcome(key, request)
-            )
-            now_s = anyio.current_time()
-            if isinstance(outcome, VideosError):
-                change: Transition | None = Transition(
-                    key=key,
-                    task_id=None,
-                    previous=None,
-                    status=None,
-                    task=None,
-                    elapsed=now_s - started_s,
-                    error=outcome,
-                    request=request,
+            mark = SentMark()
+            try:
+                outcome = await self._outcome(key, request, flaw, mark)
+            except BaseException:
+                # Whatever ends the work here, the request does not go with it.
+                change = self._ended_unseen(
+                    key, request, self._cut_off(key, request, mark), started_s
                 )
-            else:
-                change = self._schedule.add(
-                    key,
-                    outcome,
-                    now_s=now_s,
-                    timeout_s=self._timeout_s(now_s),
-                    started_s=started_s,
-                    request=request,
-                )
-            if change is not None:
-                await self._deliver(change)
-            self._follower.added()
+                self._count(change)
+                self._undelivered(change)
+                raise
             if isinstance(outcome, AccountRefused):
                 self._stop(f"the service refused the account: {outcome.reason}")
+            await self._take_in(key, request, outcome, started_s)
+
+    async def _take_in(
+        self, key: Key, request: VideoRequest, outcome: VideoTask | VideosError, started_s: float
+    ) -> None:
+        """Follow what was accepted, and tell what became of the rest."""
+        change: Transition | None
+        if isinstance(outcome, VideosError):
+            change = self._ended_unseen(key, request, outcome, started_s)
+        else:
+            now_s = anyio.current_time()
+            change = self._schedule.add(
+                key,
+                outcome,
+                now_s=now_s,
+                timeout_s=self._timeout_s(now_s),
+                started_s=started_s,
+                request=request,
+            )
+        if change is not None:
+            await self._deliver(change)
+        self._follower.added()
+
+    def _ended_unseen(
+        self, key: Key, request: VideoRequest, error: VideosError, started_s: float
+    ) -> Transition:
+        return Transition(
+            key=key,
+            task_id=None,
+            previous=None,
+            status=None,
+            task=None,
+            elapsed=anyio.current_time() - started_s,
+            error=error,
+            request=request,
+        )
 
     def _timeout_s(self, now_s: float) -> float | None:
         timeout_s = self._options.timeout
         if self._deadline_s is None:
             return timeout_s
-        left_s = self._deadline_s - now_s
+        left_s = max(0.0, self._deadline_s - now_s)
         return left_s if timeout_s is None else min(timeout_s, left_s)
 
-    async def _outcome(self, key: Key, request: VideoRequest) -> VideoTask | VideosError:
+    async def _outcome(
+        self, key: Key, request: VideoRequest, flaw: Violation | None, mark: SentMark
+    ) -> VideoTask | VideosError:
         """Judge and submit one request."""
-        found = self._workshop.judge(request)
+        found = self._workshop.judge(request) if flaw is None else (flaw,)
         if found:
             return InvalidRequest(violations=found, key=key)
         if self._stop_reason is None:
@@ -330,10 +367,10 @@ class Batch(TransitionStream):
         if self._stop_reason is not None:
             return self._not_sent(key, request)
         self._may_be_billed += 1
-        outcome = await self._post(key, request)
+        outcome = await self._post(key, request, mark)
         if not isinstance(outcome, (VideoTask, SubmissionUncertain)):
             self._may_be_billed -= 1
-        self._post_ended.set()
+        self._post_ended.send()
         return outcome
 
     async def _within_budget(self) -> None:
@@ -344,23 +381,28 @@ class Batch(TransitionStream):
                 self._stop(f"max_submissions={limit} are used up")
                 return
             # One of those under way may yet turn out not to be billed.
-            self._post_ended = anyio.Event()
             await self._post_ended.wait()
 
-    async def _post(self, key: Key, request: VideoRequest) -> VideoTask | SubmissionError:
-        post = _Post(anyio.CancelScope(shield=True), SentMark())
+    async def _post(
+        self, key: Key, request: VideoRequest, mark: SentMark
+    ) -> VideoTask | SubmissionError:
+        post = _Post(anyio.CancelScope(shield=True), mark)
         self._posts.add(post)
         try:
             with post.scope:
-                return await self._workshop.submit(request, key=key, mark=post.mark)
+                return await self._workshop.submit(request, key=key, mark=mark)
         except SubmissionError as error:
             return error
         finally:
             self._posts.discard(post)
-        if post.mark.sent:
-            reason = f"no answer came within the grace time of {self._options.grace_s:g} s"
-            return SubmissionUncertain(request=request, key=key, reason=reason)
-        return self._not_sent(key, request)
+        return self._cut_off(key, request, mark)
+
+    def _cut_off(self, key: Key, request: VideoRequest, mark: SentMark) -> SubmissionError:
+        """Tell what became of a request whose submission was not let come to its end."""
+        if not mark.sent:
+            return self._not_sent(key, request)
+        reason = f"no answer came within the grace time of {self._options.grace_s:g} s"
+        return SubmissionUncertain(request=request, key=key, reason=reason)
 
     def _not_sent(self, key: Key, request: VideoRequest) -> NotSent:
         reason = self._stop_reason or "the batch was left"
@@ -372,23 +414,25 @@ class Batch(TransitionStream):
         self._count(change)
         if self._is_leaving:
             self._undelivered(change)
-        elif self._options.on_transition is None:
-            await self._emit(change)
-        else:
-            # One at a time: a slow hook must not let a later transition overtake.
-            async with self._delivery:
-                await self._call_hook(self._options.on_transition, change)
-                await self._emit(change)
+            return
+        if self._options.on_transition is not None:
+            try:
+                # One at a time: a slow hook must not let a later transition overtake.
+                async with self._delivery:
+                    await self._call_hook(self._options.on_transition, change)
+            except BaseException:
+                self._undelivered(change)
+                raise
+        await self._emit(change)
 
     async def _call_hook(self, hook: TransitionHook, change: Transition) -> None:
         try:
             result = hook(change)
             if inspect.isawaitable(result):
                 await result
-        except anyio.get_cancelled_exc_class():
-            self._undelivered(change)
-            raise
-        except Exception:
+        except (Exception, asyncio.CancelledError) as failure:
+            if isinstance(failure, asyncio.CancelledError) and _is_cancelling():
+                raise
             # A broken metric must not cost a video.
             self.hook_failures += 1
             logger.exception("on_transition raised for %r", change.key)
@@ -416,7 +460,6 @@ class Batch(TransitionStream):
         for post in self._posts:
             post.scope.deadline = min(post.scope.deadline, deadline_s)
         while self._posts:
-            self._post_ended = anyio.Event()
             await self._post_ended.wait()
 
     def _abandon(self) -> None:
@@ -427,3 +470,9 @@ class Batch(TransitionStream):
         for change in self._schedule.leave(anyio.current_time()):
             self._count(change)
             self._undelivered(change)
+
+
+def _is_cancelling() -> bool:
+    """Tell whether a cancellation is ours, and not that of a task that a hook waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

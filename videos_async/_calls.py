@@ -112,7 +112,8 @@ class Calls:
         Args:
             request: What to send.
             key: The caller's name for it.
-            mark: Tells whoever may cancel this whether the request may have been accepted.
+            mark: Tells whoever may cancel this whether the request may have been accepted, and
+                lets them call it off.
 
         Raises:
             NotSubmitted: When it was not accepted in any of the tries.
@@ -136,7 +137,8 @@ class Calls:
                 logger.debug("accepted as task %s", verdict.task.id)
                 return verdict.task
             logger.debug("submission, try %d: %s", attempt, verdict.reason)
-            if not isinstance(verdict, Resend) or attempt >= self._retry.max_attempts:
+            is_last = attempt >= self._retry.max_attempts or mark.is_revoked
+            if not isinstance(verdict, Resend) or is_last:
                 raise self._submission_error(verdict, request, key, attempt)
             # Certainly not accepted: a cancellation from here on leaves no doubt.
             mark.sent = False
@@ -163,7 +165,7 @@ class Calls:
             return judge_submission(outcome, self._retry)
         except BaseException as ended:
             # Whatever ends it here, the reading of the answer included, a sent call is a doubt.
-            if not mark.sent:
+            if mark.revoke():
                 raise
             is_cancelled = isinstance(ended, asyncio.CancelledError)
             how = "was cancelled" if is_cancelled else f"broke off with {type(ended).__name__}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import AsyncIterable, Iterable
 from typing import Any, TypeAlias, cast
 
@@ -11,6 +13,8 @@ from videos_async.errors import ConfigurationError, Key, Violation
 from videos_async.models import VideoRequest
 
 __all__ = ["Input", "Item", "Requests"]
+
+logger = logging.getLogger("videos_async")
 
 Item: TypeAlias = VideoRequest | tuple[Key, VideoRequest]
 Requests: TypeAlias = Iterable[Item] | AsyncIterable[Item]
@@ -27,9 +31,12 @@ class Input:
     def __init__(self, requests: Requests) -> None:
         self.pulled = 0
         self.failure: Exception | None = None
+        self._items: Any
         self._items, self._is_async = _iterator(requests)
         self._turn = anyio.Lock(fast_acquire=True)
         self._is_exhausted = False
+        self._patience_s = math.inf
+        self._waiting: anyio.CancelScope | None = None
         # Only keys that were given are kept: indices cannot collide among themselves. An input
         # has keys of its own or none, so that they cannot collide with those either.
         self._keys: set[Key] = set()
@@ -39,13 +46,31 @@ class Input:
         """Pull no more."""
         self._is_exhausted = True
 
+    def hurry(self, patience_s: float) -> None:
+        """Wait at most so many seconds for any one request from now on, then pull no more."""
+        self._patience_s = patience_s
+        if self._waiting is not None:
+            self._waiting.deadline = anyio.current_time() + patience_s
+
+    async def aclose(self) -> None:
+        """Pull no more and let go of the input; an asynchronous generator gets to clean up."""
+        self._is_exhausted = True
+        items, self._items = self._items, iter(())
+        self._keys.clear()
+        if hasattr(items, "aclose"):
+            try:
+                await items.aclose()
+            except Exception:
+                # What was paid for must not be lost over a file that would not close.
+                logger.exception("the input of a batch could not be closed")
+
     async def pull(self) -> tuple[Key, VideoRequest, Violation | None] | None:
         """Take the next request, its key, and what is wrong with the item itself."""
         async with self._turn:
             if self._is_exhausted:
                 return None
             try:
-                item: object = await anext(self._items) if self._is_async else next(self._items)
+                item: object = await self._arriving() if self._is_async else next(self._items)
             except (StopIteration, StopAsyncIteration):
                 self._is_exhausted = True
                 return None
@@ -56,6 +81,16 @@ class Input:
             index = self.pulled
             self.pulled += 1
         return self._named(item, index)
+
+    async def _arriving(self) -> object:
+        """Wait for the next item of an asynchronous input, while there is patience."""
+        deadline_s = anyio.current_time() + self._patience_s
+        try:
+            with anyio.CancelScope(deadline=deadline_s) as self._waiting:
+                return await anext(self._items)
+        finally:
+            self._waiting = None
+        raise StopAsyncIteration
 
     def _named(self, item: object, index: int) -> tuple[Key, VideoRequest, Violation | None]:
         key, request = _taken_apart(item)

@@ -12,6 +12,10 @@ those take longer) win it back in a straight line. Every such period without a r
 slope, so a limit that was lifted is found again. One call in some hundreds is refused, and all but
 a few per cent of the limit is used.
 
+*Falling.* Refusals with nothing accepted between them say that the service bears nothing now, not
+how much it will bear. They take a third off each, and once the rate has fallen by half, whatever is
+accepted next starts a search, so that a storm costs seconds after its end and not hours.
+
 A pause (``Retry-After``, or a short one where the service names none) stops all calls alike. What
 is already under way when the rate is cut may still be refused and cuts it no further.
 
@@ -33,6 +37,9 @@ _QUICK_DECREASE: Final = 0.7
 _SEARCH_WINDOW_S: Final = 1.0
 _PERIOD_S: Final = 20.0
 _PERIOD_CALLS: Final = 200.0
+_LONGEST_PERIOD_S: Final = 100.0
+# In calls a second, a second: a share of next to nothing is nothing.
+_LEAST_SLOPE: Final = 0.005
 
 
 class AdaptiveRate:
@@ -40,8 +47,10 @@ class AdaptiveRate:
 
     __slots__ = (
         "_accepted",
+        "_borne_per_s",
         "_changed_s",
         "_cut_s",
+        "_is_borne",
         "_is_searching",
         "_next_s",
         "_period_end_s",
@@ -62,6 +71,10 @@ class AdaptiveRate:
         self._slope = 0.0
         self._period_end_s = math.inf
         self._is_searching = True
+        # Whether anything was accepted since the last cut, and what the rate was before the
+        # first cut after which nothing was.
+        self._is_borne = True
+        self._borne_per_s = math.inf
 
     def reserve(self, now_s: float, *, earliest_s: float = -math.inf) -> float:
         """Take the next turn and tell the instant it is at; ask again after a pause.
@@ -70,13 +83,14 @@ class AdaptiveRate:
             now_s: The time.
             earliest_s: An instant that the turn must not come before.
         """
-        start_s = max(now_s, earliest_s, self.paused_until_s)
-        if self.rate_per_s is None:
-            return start_s
-        self._grow(now_s)
-        turn_s = max(start_s, self._next_s)
-        self._next_s = turn_s + 1.0 / self.rate_per_s
-        return turn_s
+        start_s = max(now_s, self.paused_until_s)
+        if self.rate_per_s is not None:
+            self._grow(now_s)
+            start_s = max(start_s, self._next_s)
+            # A call that its own limit holds back longer pays for the next turn all the same, or
+            # those that could have gone before it would wait for it.
+            self._next_s = start_s + 1.0 / self.rate_per_s
+        return max(start_s, earliest_s)
 
     def pause(self, until_s: float) -> None:
         """Stop all calls until the given instant, unless a longer pause is on."""
@@ -85,6 +99,7 @@ class AdaptiveRate:
     def accepted(self, now_s: float) -> None:
         """Take in that a call was let through."""
         self._accepted.add(now_s)
+        self._is_borne = True
 
     def refused(self, *, sent_s: float, now_s: float) -> None:
         """Take in that a call was refused for coming too fast.
@@ -97,22 +112,26 @@ class AdaptiveRate:
             return
         accepted_per_s = max(1.0, self._accepted.in_last_second(now_s))
         if self.rate_per_s is None:
-            rate = accepted_per_s
+            rate = self._borne_per_s = accepted_per_s
         else:
             self._grow(now_s)
             rate = self.rate_per_s
-            if now_s - self._cut_s < _SEARCH_WINDOW_S:
+            if self._is_borne:
+                self._borne_per_s = rate
+            if not self._is_borne or now_s - self._cut_s < _SEARCH_WINDOW_S:
                 rate *= _QUICK_DECREASE
             elif self._is_searching:
                 self._is_searching = False
                 # At least half: a second in which there was little to send says little.
                 rate = max(min(rate, accepted_per_s), rate / 2)
         rate = max(_LEAST_PER_S, rate * _DECREASE)
-        period_s = max(_PERIOD_S, _PERIOD_CALLS / rate)
+        if not self._is_borne and rate < self._borne_per_s / 2:
+            self._is_searching = True
         self.rate_per_s = rate
-        self._slope = rate * (1 - _DECREASE) / period_s
-        self._period_end_s = now_s + period_s
+        self._slope = max(_LEAST_SLOPE, rate * (1 - _DECREASE) / _period_s(rate))
+        self._period_end_s = now_s + _period_s(rate)
         self._cut_s = self._changed_s = now_s
+        self._is_borne = False
 
     def _grow(self, now_s: float) -> None:
         assert self.rate_per_s is not None  # noqa: S101 - only a rate can grow
@@ -127,9 +146,13 @@ class AdaptiveRate:
         else:
             if now_s > self._period_end_s:
                 self._slope *= 2
-                self._period_end_s = now_s + max(_PERIOD_S, _PERIOD_CALLS / self.rate_per_s)
+                self._period_end_s = now_s + _period_s(self.rate_per_s)
             self.rate_per_s += self._slope * elapsed_s
         self._changed_s = now_s
+
+
+def _period_s(rate_per_s: float) -> float:
+    return min(max(_PERIOD_S, _PERIOD_CALLS / rate_per_s), _LONGEST_PERIOD_S)
 
 
 class _SlidingCount:

@@ -6,20 +6,41 @@ block is left. What the block itself raised comes out as it is, never wrapped in
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self, cast
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from videos_async.models import Transition
 
-__all__ = ["TransitionStream"]
+__all__ = ["Signal", "TransitionStream"]
 
 # Enough to keep the work going while the consumer takes a breath, and bounded.
 _BUFFERED_TRANSITIONS = 64
+
+
+class Signal:
+    """Wakes all who wait for it, and is at once there to be waited for again."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def send(self) -> None:
+        """Wake all who wait now."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Wait for the next time."""
+        if self._event.is_set():
+            self._event = anyio.Event()
+        await self._event.wait()
 
 
 class TransitionStream(ABC):
@@ -29,8 +50,13 @@ class TransitionStream(ABC):
         self._failure: Exception | None = None
         """What the iteration is to raise at its end."""
         self._group: TaskGroup | None = None
-        self._send: MemoryObjectSendStream[Transition] | None = None
-        self._received: MemoryObjectReceiveStream[Transition] | None = None
+        # No memory stream: that one hands an item to a receiver that waits, and a cancellation
+        # that comes before the receiver wakes loses it. Here it is in the buffer until taken.
+        self._buffer: deque[Transition] = deque()
+        self._arrived = Signal()
+        self._room = Signal()
+        self._is_complete = False
+        self._is_left = False
 
     # --- what a subclass does ------------------------------------------------------------
 
@@ -55,11 +81,8 @@ class TransitionStream(ABC):
     async def __aenter__(self) -> Self:
         if self._group is not None:
             raise RuntimeError(f"a {type(self).__name__} is entered once: make another")
-        self._send, self._received = anyio.create_memory_object_stream[Transition](
-            _BUFFERED_TRANSITIONS
-        )
         self._group = await anyio.create_task_group().__aenter__()
-        self._group.start_soon(self._run, self._send)
+        self._group.start_soon(self._run)
         return self
 
     async def __aexit__(
@@ -68,15 +91,16 @@ class TransitionStream(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        group, received = self._group, self._received
+        group = self._group
         assert group is not None  # noqa: S101 - __aexit__ follows __aenter__
-        assert received is not None  # noqa: S101 - as above
+        interruption: BaseException | None = None
         try:
             with anyio.CancelScope(shield=True):
                 await self._leave()
-        except BaseException as interruption:  # noqa: BLE001 - handed to the group, which raises it
+        except BaseException as raised:  # noqa: BLE001 - raised again once the work has ended
             # A second Ctrl-C while the first is being obeyed: no more waiting.
-            kind, error, traceback = type(interruption), interruption, interruption.__traceback__
+            interruption = raised
+            kind, error, traceback = type(raised), raised, raised.__traceback__
         self._abandon()
         group.cancel_scope.cancel()
         try:
@@ -85,12 +109,16 @@ class TransitionStream(ABC):
             # The group wraps what the block itself raised: hand that on as it was.
             ours = raised if error is None else raised.split(lambda one: one is error)[1]
             if ours is not None:
-                raise _alone(ours) from None
+                is_cancelled = isinstance(error, asyncio.CancelledError)
+                raise _alone(ours) from (None if is_cancelled else error)
+            if interruption is not None:
+                raise interruption from None
             return False
         finally:
-            for change in _rest(received):
-                self._undelivered(change)
-            received.close()
+            self._is_left = True
+            self._arrived.send()
+            while self._buffer:
+                self._undelivered(self._buffer.popleft())
             self._left()
         return swallowed
 
@@ -98,46 +126,51 @@ class TransitionStream(ABC):
         return self
 
     async def __anext__(self) -> Transition:
-        if self._received is None:
+        if self._group is None:
             name = type(self).__name__.lower()
             raise RuntimeError(f"enter the {name} before iterating: async with session.{name}(…)")
-        try:
-            return await self._received.receive()
-        except anyio.EndOfStream:
-            if self._failure is not None:
-                raise self._failure from None
-            raise StopAsyncIteration from None
-        except anyio.ClosedResourceError:
-            problem = "the stream is over: iterate inside its async with block"
-        raise RuntimeError(problem)
+        while not self._buffer:
+            if self._is_left:
+                raise RuntimeError("the stream is over: iterate inside its async with block")
+            if self._is_complete:
+                if self._failure is not None:
+                    raise self._failure from None
+                raise StopAsyncIteration
+            await self._arrived.wait()
+        change = self._buffer.popleft()
+        if len(self._buffer) == _BUFFERED_TRANSITIONS:
+            self._room.send()
+        return change
 
-    async def _run(self, send: MemoryObjectSendStream[Transition]) -> None:
-        async with send:
-            await self._drive()
+    async def _run(self) -> None:
+        await self._drive()
+        # Only work that was done to its end is one: what broke off ends the block, not the loop.
+        self._is_complete = True
+        self._arrived.send()
 
     async def _emit(self, change: Transition) -> None:
-        """Hand a transition to the consumer; waits while the consumer is behind."""
-        assert self._send is not None  # noqa: S101 - work runs only inside the block
-        try:
-            await self._send.send(change)
-        except anyio.get_cancelled_exc_class():
-            self._undelivered(change)
-            raise
+        """Hand a transition to the consumer, and wait while the consumer is behind.
 
-
-def _rest(received: MemoryObjectReceiveStream[Transition]) -> list[Transition]:
-    """Take out what was buffered and not received."""
-    rest: list[Transition] = []
-    while received.statistics().current_buffer_used:
-        rest.append(received.receive_nowait())
-    return rest
+        It is handed over before the wait, so a cancellation changes nothing for it.
+        """
+        self._buffer.append(change)
+        self._arrived.send()
+        while len(self._buffer) > _BUFFERED_TRANSITIONS:
+            await self._room.wait()
 
 
 def _alone(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Unwrap a group of one, so that a caller can name the error in an ``except``."""
-    if len(group.exceptions) != 1:
-        return group
-    member = group.exceptions[0]
-    if not isinstance(member, BaseExceptionGroup):
-        return member
-    return _alone(cast("BaseExceptionGroup[BaseException]", member))
+    """Unwrap a group of one error, so that a caller can name it in an ``except``.
+
+    Workers that meet the same end, a session that was closed say, are one error.
+    """
+    leaves = list(_leaves(group))
+    return leaves[0] if len({(type(one), str(one)) for one in leaves}) == 1 else group
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for member in group.exceptions:
+        if isinstance(member, BaseExceptionGroup):
+            yield from _leaves(cast("BaseExceptionGroup[BaseException]", member))
+        else:
+            yield member

@@ -68,9 +68,34 @@ class Timeouts:
 
 @attrs.define
 class SentMark:
-    """Whether a byte of a request's body may have left this machine."""
+    """Whether a byte of a request's body may have left this machine, and whether one still may.
+
+    Attributes:
+        sent: A byte may have left.
+        is_revoked: From now on none leaves.
+    """
 
     sent: bool = False
+    is_revoked: bool = False
+
+    def revoke(self) -> bool:
+        """Let no byte leave from now on, and tell whether none has.
+
+        A cancellation takes a turn of the loop to arrive, in which the body could still be
+        written; this holds at once.
+        """
+        self.is_revoked = True
+        return not self.sent
+
+    def leave(self) -> None:
+        """Mark that bytes leave now.
+
+        Raises:
+            ConnectionAbortedError: When they may not any more.
+        """
+        if self.is_revoked:
+            raise ConnectionAbortedError("the call was called off before it was sent")
+        self.sent = True
 
 
 class _MarkedBody(aiohttp.BytesPayload):
@@ -86,13 +111,13 @@ class _MarkedBody(aiohttp.BytesPayload):
         self._mark = mark
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self._mark.sent = True
+        self._mark.leave()
         await super().write(writer)
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
-        self._mark.sent = True
+        self._mark.leave()
         await super().write_with_length(writer, content_length)
 
 
