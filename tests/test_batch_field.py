@@ -839,6 +839,20 @@ async def test_a_refused_account_stops_the_others_before_anyone_hears_of_it() ->
         assert service.posts <= 7
 
 
+async def test_a_pause_of_the_session_does_not_outlast_the_deadline_of_a_task() -> None:
+    def slow_down(service: Service, task_id: str) -> Reply:
+        return Reply(429, retry_after_s=60)
+
+    async with (
+        Service(on_poll=slow_down) as service,
+        service.session() as session,
+        session.batch([request()], timeout=0.3) as batch,
+    ):
+        with anyio.fail_after(10):
+            ends = await ends_of(batch)
+    assert ends[0].end is End.TIMED_OUT
+
+
 async def test_a_task_accepted_after_the_deadline_of_the_batch_ends_with_its_id() -> None:
     async with (
         Service() as service,
@@ -1049,10 +1063,12 @@ async def test_batches_of_one_session_share_its_limits() -> None:
 
 async def test_an_item_that_is_none_of_the_batchs_business_has_its_place_in_the_results() -> None:
     async with Service() as service, service.session() as session:
-        results = await session.generate_many([request("a"), "no request", request("b")])  # type: ignore[list-item]
-    assert [isinstance(result, InvalidRequest) for result in results] == [False, True, False]
+        items: Any = [request("a"), "no request", request("b"), ("key", request("c"))]
+        results = await session.generate_many(items)
+    assert [isinstance(result, InvalidRequest) for result in results] == [False, True, False, True]
     assert [getattr(result, "status", None) for result in results] == [
         Status.COMPLETED,
         None,
         Status.COMPLETED,
+        None,
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Callable
 
@@ -44,18 +45,24 @@ __all__ = ["Calls"]
 
 logger = logging.getLogger("videos_async")
 
+# A pause is the session's: the task is not blamed for it, and its deadline has its say.
+_NO_TURN = Trouble(reason="its turn did not come in time", is_throttle=True)
+
 
 def _now_s() -> float:
     # `anyio.current_time` finds out each time which library runs: ten times the price.
     return asyncio.get_running_loop().time()
 
 
-async def _acquire(what: anyio.Semaphore | anyio.Lock) -> None:
-    """Acquire without the checkpoint, which costs more than the calls' own part of a poll."""
+async def _acquire(queue: anyio.Semaphore | anyio.Lock, *, until_s: float = math.inf) -> bool:
+    """Wait for a place; False when there is none until `until_s`."""
     try:
-        what.acquire_nowait()
+        queue.acquire_nowait()
     except anyio.WouldBlock:
-        await what.acquire()
+        with anyio.CancelScope(deadline=until_s) as patience:
+            await queue.acquire()
+        return not patience.cancelled_caught
+    return True
 
 
 class _Lane:
@@ -233,19 +240,18 @@ class Calls:
 
         Args:
             task_id: The task.
-            timeout_s: Seconds that it may take from when its turn comes.
+            timeout_s: Seconds that it may take, the wait for its turn included.
             known: The fingerprint of the last answer about it; one that is byte for byte the
                 same is `Unchanged`, and not read again.
         """
-        slots = self._queries.slots
+        slots, until_s = self._queries.slots, _now_s() + timeout_s
+        if not await _acquire(slots, until_s=until_s):
+            return _NO_TURN
         try:
-            slots.acquire_nowait()
-        except anyio.WouldBlock:
-            await slots.acquire()
-        try:
-            await self._take_turn(self._queries)
+            if not await self._take_turn(self._queries, until_s=until_s):
+                return _NO_TURN
             sent_s = _now_s()
-            exchange = await self._transport.query(task_id, timeout_s=timeout_s)
+            exchange = await self._transport.query(task_id, timeout_s=until_s - sent_s)
         finally:
             slots.release()
         fingerprint = None
@@ -263,20 +269,23 @@ class Calls:
 
     # --- pace ----------------------------------------------------------------------------
 
-    async def _take_turn(self, lane: _Lane) -> None:
+    async def _take_turn(self, lane: _Lane, *, until_s: float = math.inf) -> bool:
+        """Wait for the next turn; False when it would come after `until_s`."""
         # anyio's `async with` costs more than all that is done in it here; as a rule nobody waits.
-        try:
-            lane.turn.acquire_nowait()
-        except anyio.WouldBlock:
-            await lane.turn.acquire()
+        if not await _acquire(lane.turn, until_s=until_s):
+            return False
         try:
             wait_s = lane.limiter.reserve(_now_s())
             while wait_s > 0:
-                await self._rest(wait_s)
+                left_s = until_s - _now_s()
+                await self._rest(min(wait_s, left_s))
+                if wait_s > left_s:
+                    return False
                 # Somebody may have been told to slow down meanwhile.
                 wait_s = lane.limiter.reserve_again(_now_s())
         finally:
             lane.turn.release()
+        return True
 
     def _note(self, outcome: Outcome, sent_s: float) -> None:
         """Let the rate of the session learn from an answer."""

@@ -389,8 +389,9 @@ class VideosSession:
             For each request, in the order of the input, its completed task or its error.
         """
         results: dict[Key, VideoTask | VideosError] = {}
+        # Their places are their keys, whatever the items turn out to be.
         async with self.batch(
-            requests, timeout=timeout, max_submissions=max_submissions
+            enumerate(requests), timeout=timeout, max_submissions=max_submissions
         ) as transitions:
             async for change in transitions:
                 outcome = change.error or change.task

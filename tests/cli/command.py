@@ -62,7 +62,11 @@ def of(emulator: VideosEmulator) -> dict[str, str]:
 
 
 async def run_command(
-    *arguments: str, env: dict[str, str], cwd: Path | None = None, out: int = subprocess.PIPE
+    *arguments: str,
+    env: dict[str, str],
+    cwd: Path | None = None,
+    out: int = subprocess.PIPE,
+    stdin: bytes = b"",
 ) -> Ended:
     """Run a command to its end; `out` is where its standard output goes if not back here."""
     with anyio.fail_after(_LIMIT_S):
@@ -71,7 +75,7 @@ async def run_command(
             check=False,
             env=env,
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             stdout=out,
         )
     return Ended(done.returncode, (done.stdout or b"").decode(), done.stderr.decode())

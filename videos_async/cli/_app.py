@@ -16,13 +16,20 @@ from videos_async.cli._escape import shown
 from videos_async.cli._exit import EXIT_CODES, BadInput, ExitCode
 from videos_async.cli._follow import Watching, download, query
 from videos_async.cli._generate import generate
-from videos_async.cli._options import SERVICE, FileOptions, ServiceOptions, Timeout, VideoOptions
+from videos_async.cli._options import (
+    EmulatorFlag,
+    FileOptions,
+    ServiceOptions,
+    Timeout,
+    VideoOptions,
+)
 from videos_async.cli._output import Streams
 from videos_async.cli._report import JsonReport, PlainReport, Report
 from videos_async.cli._run import run, told
 from videos_async.cli._service import open_emulated, open_service
 from videos_async.cli._target import check_current_directory, check_target
 from videos_async.cli._unfinished import Unfinished
+from videos_async.cli.batch import batch
 
 __all__ = ["run_app"]
 
@@ -83,15 +90,7 @@ def _generate(
     video: VideoOptions = _VIDEO_OPTIONS,
     file: FileOptions = _FILE_OPTIONS,
     timeout: Timeout = _DEFAULT_TIMEOUT_S,
-    emulator: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            group=SERVICE,
-            help="Try it on an emulator: no key, no network, nothing billed.",
-        ),
-    ] = False,
+    emulator: EmulatorFlag = False,
     service: ServiceOptions = _SERVICE_OPTIONS,
 ) -> ExitCode:
     """Make one video: submit it, show its transitions, save the file.
@@ -213,6 +212,9 @@ def _emulate(
         host=host, port=port, speed=speed, seed=seed, media=media, streams=streams
     )
     return run(emulation.run, streams=streams, aftermath=emulation)
+
+
+_app.command(batch)
 
 
 def _nothing_to_check(_: Streams) -> None: ...

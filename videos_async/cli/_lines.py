@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Final
 
-from videos_async import Download, GenerationFailed, Transition, VideoTask
+from videos_async import Download, GenerationFailed, Transition, VideoTask, Violation
 from videos_async.cli._escape import shown
 
-__all__ = ["clock", "saved_line", "step", "task_lines", "transition_line"]
+__all__ = [
+    "clock",
+    "in_words_of_the_command",
+    "saved_line",
+    "step",
+    "task_lines",
+    "transition_line",
+    "violation_text",
+]
+
+# Sentences of the library that tell how to go on in Python, and what they are here.
+_OTHER_WORDS: Final = (
+    (re.compile(r"; register another with VideosSession\([^;]*?\]\)"), ""),
+    (re.compile(r"say on_existing=OnExisting\.REPLACE"), "add --replace"),
+)
 
 
 def transition_line(change: Transition) -> str:
@@ -56,6 +72,19 @@ def task_lines(task: VideoTask) -> Iterator[str]:
     if task.video_url is not None:
         # The URL's query is a credential: scrollback and screenshots should not hold it.
         yield "video: ready (`download` saves it, --json shows its URL)"
+
+
+def in_words_of_the_command(error: object) -> str:
+    """Write what the library says, without the Python in it."""
+    text = str(error)
+    for pattern, replacement in _OTHER_WORDS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def violation_text(violation: Violation) -> str:
+    """Write one broken rule: the field, the rule, the value."""
+    return shown(in_words_of_the_command(violation))
 
 
 def clock(seconds: float) -> str:

@@ -16,7 +16,15 @@ from videos_async import OnExisting, VideoRequest
 from videos_async.cli._exit import BadInput
 from videos_async.cli._generate import Saving
 
-__all__ = ["SERVICE", "FileOptions", "ServiceOptions", "Timeout", "VideoOptions"]
+__all__ = [
+    "SERVICE",
+    "EmulatorFlag",
+    "FileOptions",
+    "ServiceOptions",
+    "Timeout",
+    "VideoOptions",
+    "above_zero",
+]
 
 _VIDEO = Group("The video", sort_key=1)
 _FILE = Group("The file", sort_key=2)
@@ -31,7 +39,7 @@ def _whole_number(_: Any, tokens: Sequence[Token]) -> int:
     return int(text)
 
 
-def _above_zero(_: Any, seconds: float) -> None:
+def above_zero(_: Any, seconds: float) -> None:
     # Judged here because the library does so when it starts to wait, after the paid call.
     if not 0 < seconds < math.inf:
         raise ValueError(f"must be a number of seconds above 0, got {seconds:g}")
@@ -41,9 +49,20 @@ Timeout: TypeAlias = Annotated[
     float,
     Parameter(
         "--timeout",
-        validator=_above_zero,
+        validator=above_zero,
         group=SERVICE,
         help="Seconds to wait for the end. The task itself goes on at the service.",
+    ),
+]
+
+
+EmulatorFlag: TypeAlias = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        show_default=False,
+        group=SERVICE,
+        help="Try it on an emulator: no key, no network, nothing billed.",
     ),
 ]
 

@@ -11,6 +11,7 @@ import anyio
 from videos_async import VideosError
 from videos_async.cli._escape import shown
 from videos_async.cli._exit import BadInput, ExitCode, code_of, worst
+from videos_async.cli._lines import in_words_of_the_command
 from videos_async.cli._output import Streams
 
 __all__ = ["Aftermath", "run", "told"]
@@ -71,7 +72,7 @@ def _told_one(error: BaseException, streams: Streams, aftermath: Aftermath) -> E
     if isinstance(error, (VideosError, BadInput)):
         step = aftermath.next_step(error)
         onwards = "" if step is None else f": {step}"
-        streams.err.line(f"videos-async: {shown(error)}{onwards}")
+        streams.err.line(f"videos-async: {shown(in_words_of_the_command(error))}{onwards}")
         return code_of(error)
     streams.err.line(
         f"videos-async: this is a bug: {type(error).__name__}: {shown(error)}. "

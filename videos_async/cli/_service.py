@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from videos_async import PollPolicy, RetryPolicy, VideosSession
+from videos_async import PollPolicy, RateLimit, RetryPolicy, VideosSession
 from videos_async.cli._exit import BadInput
 
 __all__ = ["open_emulated", "open_service"]
@@ -23,8 +23,15 @@ _SEEDS: Final = 1 << 32
 
 
 @asynccontextmanager
-async def open_service(base_url: str | None) -> AsyncGenerator[VideosSession]:
+async def open_service(
+    base_url: str | None, *, limit: RateLimit | None = None, retry: RetryPolicy = _RETRY
+) -> AsyncGenerator[VideosSession]:
     """Open a session of the service, with the environment's key.
+
+    Args:
+        base_url: The address, or None for the environment's.
+        limit: How much of the service is used at most.
+        retry: How patient it is.
 
     Raises:
         BadInput: When there is no key.
@@ -35,13 +42,17 @@ async def open_service(base_url: str | None) -> AsyncGenerator[VideosSession]:
             "there is no API key: set the environment's VIDEOS_API_KEY to yours, or try it "
             "without one and free of charge with `videos-async generate PROMPT --emulator`"
         )
-    async with VideosSession(base_url=base_url, retry=_RETRY) as session:
+    async with VideosSession(base_url=base_url, limit=limit, retry=retry) as session:
         yield session
 
 
 @asynccontextmanager
-async def open_emulated() -> AsyncGenerator[VideosSession]:
-    """Open a session of an emulator that lives as long as it does."""
+async def open_emulated(*, limit: RateLimit | None = None) -> AsyncGenerator[VideosSession]:
+    """Open a session of an emulator that lives as long as it does.
+
+    Args:
+        limit: How much of it is used at most.
+    """
     # Not at the top: it loads a web server, for which no other command should wait.
     from videos_async.emulator import VideosEmulator  # noqa: PLC0415
 
@@ -49,6 +60,8 @@ async def open_emulated() -> AsyncGenerator[VideosSession]:
     seed = random.randrange(_SEEDS)  # noqa: S311 - nothing secret hangs on it
     async with (
         VideosEmulator(speed=_EMULATOR_SPEED, seed=seed) as emulator,
-        VideosSession(emulator.api_key, base_url=emulator.base_url, poll=_EMULATOR_POLL) as session,
+        VideosSession(
+            emulator.api_key, base_url=emulator.base_url, poll=_EMULATOR_POLL, limit=limit
+        ) as session,
     ):
         yield session
