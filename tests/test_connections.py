@@ -98,8 +98,10 @@ async def test_polls_share_their_connection() -> None:
 
 def pool_of(session: VideosSession, kind: str) -> dict[str, Any]:
     """Look into the connector of one kind of call."""
-    transport: Any = vars(session)["_transport"]
-    return dict(vars(vars(transport)["_owned"][kind].connector))
+    transport: object = vars(session)["_transport"]
+    clients: dict[str, Any] = vars(transport)["_owned"]
+    connector: object = clients[kind].connector
+    return vars(connector)
 
 
 async def test_create_calls_in_a_row_share_a_connection_of_their_own() -> None:

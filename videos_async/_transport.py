@@ -140,7 +140,8 @@ class _Connector(aiohttp.TCPConnector):
     async def _wrap_create_connection(
         self, *args: Any, **options: Any
     ) -> tuple[asyncio.Transport, Any]:
-        transport, protocol = await super()._wrap_create_connection(*args, **options)
+        connect: Any = super()._wrap_create_connection  # pyright: ignore[reportUnknownMemberType]
+        transport, protocol = await connect(*args, **options)
         # asyncio asks for 256 KiB a read, which the C library maps and unmaps each time: a sixth
         # of a poll. uvloop's transports, and TLS with a buffer it keeps, have no such size.
         if isinstance(getattr(transport, "max_size", None), int):

@@ -44,14 +44,15 @@ class Endpoints:
 
     Attributes:
         root: The address without a trailing slash and without ``/v1``.
+        path: Its path, to which only the path of a call is added from poll to poll.
     """
 
     root: str
     path: str = attrs.field(init=False)
 
-    @path.default
-    def _path_of_root(self) -> str:
-        return urlsplit(self.root).path
+    def __attrs_post_init__(self) -> None:
+        # The class is frozen; what is derived is set the way attrs itself sets it.
+        object.__setattr__(self, "path", urlsplit(self.root).path)
 
     @property
     def create(self) -> str:
