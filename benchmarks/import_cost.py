@@ -10,14 +10,15 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-import attrs
+from benchmarks.report import Row, Scale
 
-__all__ = ["TARGET", "ImportCost", "measure"]
+__all__ = ["TARGET", "measure"]
 
 TARGET: Final = 1.15
+_ROUNDS: Final = {Scale.FULL: 20, Scale.QUICK: 2}
 _STATEMENTS: Final[Mapping[str, str]] = {
     "nothing": "pass",
     "floor": "import aiohttp",
@@ -26,35 +27,29 @@ _STATEMENTS: Final[Mapping[str, str]] = {
 }
 
 
-@attrs.frozen(kw_only=True)
-class ImportCost:
-    """The processor time of each import, in milliseconds.
-
-    Attributes:
-        floor_ms: ``import aiohttp``.
-        package_ms: ``import videos_async``, which loads its names when they are first used.
-        session_ms: ``from videos_async import VideosSession``, which loads all that a call needs.
-    """
-
-    floor_ms: float
-    package_ms: float
-    session_ms: float
-
-
-def measure(rounds: int = 20) -> ImportCost:
-    """Measure both imports, taking turns.
+def measure(scale: Scale) -> Iterator[Row]:
+    """Measure the imports, taking turns.
 
     Args:
-        rounds: How often each import runs.
+        scale: How much is measured.
     """
     for statement in _STATEMENTS.values():
         _cpu_ms(statement)  # writes the byte code, which only the first import ever pays
     best = dict.fromkeys(_STATEMENTS, float("inf"))
-    for _ in range(rounds):
+    for _ in range(_ROUNDS[scale]):
         for name, statement in _STATEMENTS.items():
             best[name] = min(best[name], _cpu_ms(statement))
-    nothing_ms = best.pop("nothing")
-    return ImportCost(**{f"{name}_ms": spent_ms - nothing_ms for name, spent_ms in best.items()})
+    floor_ms = best["floor"] - best["nothing"]
+    for name, limit in (("package", TARGET), ("session", None)):
+        ours_ms = best[name] - best["nothing"]
+        yield Row(
+            what=f"CPU of `{_STATEMENTS[name]}`, floor: `{_STATEMENTS['floor']}`",
+            unit="ms",
+            floor=floor_ms,
+            ours=ours_ms,
+            ratio=ours_ms / floor_ms,
+            limit=limit,
+        )
 
 
 def _cpu_ms(statement: str) -> float:

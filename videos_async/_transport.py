@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -140,12 +140,12 @@ class _Connector(aiohttp.TCPConnector):
     async def _wrap_create_connection(
         self, *args: Any, **options: Any
     ) -> tuple[asyncio.Transport, Any]:
-        connect: Any = super()._wrap_create_connection  # pyright: ignore[reportUnknownMemberType]
-        transport, protocol = await connect(*args, **options)
+        above = cast("Any", super())
+        transport, protocol = await above._wrap_create_connection(*args, **options)  # noqa: SLF001 - see above
         # asyncio asks for 256 KiB a read, which the C library maps and unmaps each time: a sixth
         # of a poll. uvloop's transports, and TLS with a buffer it keeps, have no such size.
         if isinstance(getattr(transport, "max_size", None), int):
-            transport.max_size = _READ_SIZE_BYTES  # type: ignore[attr-defined]
+            transport.max_size = _READ_SIZE_BYTES
         return transport, protocol
 
 
