@@ -26,9 +26,10 @@ LAYERS: Final = (
     ("_converter",),
     ("_limiter", "_retry"),
     ("_schedule", "_wire"),
-    ("_watchdog", "_stream"),
+    ("_watchdog", "_stream", "_files"),
     ("_transport",),
     ("_calls", "_follow", "_download", "_input"),
+    ("_plan",),
     ("_watch", "_batch"),
     ("session",),
     ("__init__",),
@@ -138,14 +139,14 @@ def test_a_pure_room_reaches_for_no_clock_no_dice_and_no_socket(room: str) -> No
     assert not _top_levels(PACKAGE / f"{room}.py", with_types=True) & IMPURE_MODULES
 
 
-def test_the_transport_alone_imports_aiohttp() -> None:
+def test_the_transport_and_the_file_servers_alone_import_aiohttp() -> None:
     rooms = {_room(path) for path in FILES if "aiohttp" in _top_levels(path)}
-    assert rooms - {APART} == {"_transport"}
+    assert rooms - {APART} == {"_transport", "_files"}
 
 
 def test_the_session_alone_names_aiohttp_in_its_types() -> None:
     rooms = {_room(path) for path in FILES if "aiohttp" in _top_levels(path, with_types=True)}
-    assert rooms - {APART} <= {"_transport", "session"}
+    assert rooms - {APART} <= {"_transport", "_files", "session"}
 
 
 @pytest.mark.parametrize(

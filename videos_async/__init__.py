@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from videos_async._version import __version__
 
 if TYPE_CHECKING:
-    from videos_async._batch import Batch, BatchCounts, DryRun
+    from videos_async._batch import Batch
     from videos_async._converter import (
         request_from_json,
         request_to_json,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from videos_async._download import Download, OnExisting
     from videos_async._limiter import RateLimit
+    from videos_async._plan import BatchCounts, DryRun
     from videos_async._retry import RetryPolicy
     from videos_async._schedule import PollPolicy
     from videos_async._transport import Timeouts
@@ -114,7 +115,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "_batch": ("Batch", "BatchCounts", "DryRun"),
+    "_batch": ("Batch",),
     "_converter": (
         "request_from_json",
         "request_to_json",
@@ -126,6 +127,10 @@ _ROOMS = {
         "OnExisting",
     ),
     "_limiter": ("RateLimit",),
+    "_plan": (
+        "BatchCounts",
+        "DryRun",
+    ),
     "_retry": ("RetryPolicy",),
     "_schedule": ("PollPolicy",),
     "_transport": ("Timeouts",),

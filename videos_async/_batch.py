@@ -16,22 +16,18 @@ import asyncio
 import inspect
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from collections.abc import AsyncIterator
 
 import anyio
-import anyio.lowlevel
 import attrs
 
-from videos_async._follow import Follower, PollCall
+from videos_async._follow import Follower
 from videos_async._input import Input, Requests
-from videos_async._schedule import Schedule
-from videos_async._settings import at_least, timeout_flaw, whole_at_least
+from videos_async._plan import BatchCounts, BatchOptions, TransitionHook, Workshop
 from videos_async._stream import Signal, TransitionStream
 from videos_async._transport import SentMark
 from videos_async.errors import (
     AccountRefused,
-    ConfigurationError,
     InvalidRequest,
     Key,
     NotSent,
@@ -42,146 +38,9 @@ from videos_async.errors import (
 )
 from videos_async.models import End, Status, Transition, VideoRequest, VideoTask
 
-__all__ = [
-    "Batch",
-    "BatchCounts",
-    "BatchOptions",
-    "DryRun",
-    "TransitionHook",
-    "Workshop",
-    "dry_run",
-]
+__all__ = ["Batch"]
 
 logger = logging.getLogger("videos_async")
-
-TransitionHook: TypeAlias = Callable[[Transition], Awaitable[None] | None]
-
-
-class SubmitCall(Protocol):
-    """Submits one valid request and raises where that brings no task."""
-
-    async def __call__(
-        self, request: VideoRequest, *, key: Key | None, mark: SentMark
-    ) -> VideoTask: ...
-
-
-@attrs.frozen(kw_only=True)
-class BatchCounts:
-    """Where the requests of a batch are; the numbers add up to `pulled`.
-
-    Attributes:
-        pulled: Requests taken from the input so far.
-        submitting: Not accepted and not ended yet.
-        in_progress: Accepted and not ended yet, by the status last seen.
-        ended: Ended, by the way they did.
-    """
-
-    pulled: int
-    submitting: int
-    in_progress: Mapping[Status, int]
-    ended: Mapping[End, int]
-
-
-def _patience(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    flaw = timeout_flaw(value)
-    if flaw is not None:
-        raise ConfigurationError(setting=f"BatchOptions.{attribute.name}", problem=flaw)
-
-
-def _callable(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not callable(value):
-        problem = f"must be a function that takes a Transition, or None, got {value!r}"
-        raise ConfigurationError(setting=f"BatchOptions.{attribute.name}", problem=problem)
-
-
-@attrs.frozen(kw_only=True)
-class BatchOptions:
-    """The limits of one batch.
-
-    Attributes:
-        timeout: Seconds from its acceptance until a task is given up as `WaitTimeout`, its id in
-            hand, or None for never.
-        batch_timeout: Seconds until nothing more is submitted and all that goes on is given up,
-            or None for never.
-        max_submissions: Most create calls that may be billed, or None for no limit.
-        grace_s: Seconds that create calls whose bytes have left get to bring their ids home when
-            the batch is left.
-        on_transition: Called with every transition before it is handed out, one at a time; may
-            be asynchronous. What it raises is logged and counted, and ends nothing.
-    """
-
-    timeout: float | None = attrs.field(default=1800.0, validator=_patience)
-    batch_timeout: float | None = attrs.field(default=None, validator=_patience)
-    max_submissions: int | None = attrs.field(
-        default=None, validator=whole_at_least(0, optional="for no limit")
-    )
-    grace_s: float = attrs.field(default=10.0, validator=at_least(0))
-    on_transition: TransitionHook | None = attrs.field(default=None, validator=_callable)
-
-
-@attrs.frozen(kw_only=True)
-class Workshop:
-    """What a batch works with: the session's rules and calls.
-
-    Attributes:
-        schedule: Says what is due; the batch's own.
-        judge: Lists what is wrong with a request.
-        submit: Makes a create call and its safe retries.
-        submitters: How many requests are being submitted at a time.
-        poll: Makes a result call.
-        pollers: How many polls are in flight at a time.
-    """
-
-    schedule: Schedule
-    judge: Callable[[VideoRequest], tuple[Violation, ...]]
-    submit: SubmitCall
-    submitters: int
-    poll: PollCall
-    pollers: int
-
-
-@attrs.frozen(kw_only=True)
-class DryRun:
-    """What a batch would refuse before sending.
-
-    Attributes:
-        pulled: How many requests the input held.
-        invalid: The error of each request that breaks a rule, by its key.
-    """
-
-    pulled: int
-    invalid: Mapping[Key, InvalidRequest]
-
-    @property
-    def valid(self) -> int:
-        """How many requests would be sent."""
-        return self.pulled - len(self.invalid)
-
-
-# About a millisecond's worth: nothing else in a dry run lets the loop turn.
-_JUDGED_AT_ONCE = 64
-
-
-async def dry_run(
-    requests: Requests, *, judge: Callable[[VideoRequest], tuple[Violation, ...]]
-) -> DryRun:
-    """Judge every request of an input as a batch would."""
-    source = Input(requests)
-    invalid: dict[Key, InvalidRequest] = {}
-    try:
-        while (pulled := await source.pull()) is not None:
-            key, request, flaw = pulled
-            found = judge(request) if flaw is None else (flaw,)
-            if found:
-                invalid[key] = InvalidRequest(violations=found, key=key)
-            if source.pulled % _JUDGED_AT_ONCE == 0:
-                await anyio.lowlevel.checkpoint()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await source.aclose()
-    if source.failure is not None:
-        raise source.failure
-    return DryRun(pulled=source.pulled, invalid=invalid)
 
 
 @attrs.define(eq=False)

@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from videos_async._transport import FileAnswer, Transport, TransportTrouble
+from videos_async._files import FileAnswer, FileServers, TransportTrouble
 from videos_async.errors import DownloadError, DownloadIncomplete, TargetExists, VideoUnavailable
 
 __all__ = ["Download", "OnExisting", "download_file"]
@@ -64,12 +64,12 @@ class UrlExpired(Exception):
 
 
 async def download_file(
-    transport: Transport, url: str, *, task_id: str, target: Path, on_existing: OnExisting
+    servers: FileServers, url: str, *, task_id: str, target: Path, on_existing: OnExisting
 ) -> Download:
     """Fetch one file.
 
     Args:
-        transport: Makes the connections.
+        servers: Makes the connections.
         url: Where the video is.
         task_id: Whose video it is, for the errors.
         target: The final name.
@@ -83,7 +83,7 @@ async def download_file(
     part = target.with_name(f"{target.name}.part")
     try:
         _check_target(target, task_id=task_id, on_existing=on_existing)
-        async with transport.open_file(url) as answer:
+        async with servers.open(url) as answer:
             _check_answer(answer, task_id=task_id, target=target)
             writer = _PartWriter(part)
             with writer:

@@ -52,6 +52,12 @@ class Limiter:
         self._next_s = float("-inf")
         self._session = session
 
+    def is_free(self, now_s: float) -> bool:
+        """Tell whether a call may go out now without a turn being taken for it."""
+        session = self._session
+        is_unlimited = not self._interval_s and session.rate_per_s is None
+        return is_unlimited and session.paused_until_s <= now_s
+
     def reserve(self, now_s: float) -> float:
         """Take the next turn and tell how many seconds from now it is."""
         turn_s = now_s

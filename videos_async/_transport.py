@@ -1,4 +1,4 @@
-"""The socket side: the only file that imports aiohttp's client.
+"""The socket side of the API: with `_files`, the only files that import aiohttp's client.
 
 It makes one exchange at a time and reports it as data. Nothing of aiohttp leaves this file, its
 exceptions least of all: the same ones are raised for "the service never read it" and "it was
@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NoReturn, cast
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
@@ -20,14 +19,15 @@ import attrs
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
-from videos_async._settings import ApiKey, at_least, is_loopback
+from videos_async._files import FileServers
+from videos_async._settings import ApiKey, at_least
 from videos_async._version import __version__
 from videos_async._watchdog import UnderWay, Watchdog
 from videos_async._wire import ANSWER_LIMIT_BYTES, Endpoints, Exchange
 from videos_async.errors import SessionClosed
 from videos_async.models import without_query
 
-__all__ = ["FileAnswer", "SentMark", "Timeouts", "Transport", "TransportTrouble"]
+__all__ = ["SentMark", "Timeouts", "Transport"]
 
 _POOLING: Final[Mapping[str, Mapping[str, Any]]] = {
     # Short enough that no server is known to close a connection this young, so that a create
@@ -44,7 +44,6 @@ _COMMON_HEADERS: Final[Mapping[str, str]] = {
     "Accept-Encoding": "identity",
     "User-Agent": f"videos-async/{__version__}",
 }
-_REDIRECT_LIMIT: Final = 5
 _TROUBLE_LIMIT: Final = 300
 
 
@@ -153,29 +152,6 @@ def _is_spoilt(connection: Any) -> bool:
     return connection.protocol is None or connection.protocol.should_close
 
 
-class TransportTrouble(Exception):
-    """A file could not be read to its end; the text says why. Never leaves the library."""
-
-
-@attrs.frozen
-class FileAnswer:
-    """The answer of a file server, its body still to be read.
-
-    Attributes:
-        status: The HTTP status.
-        length_bytes: The declared length, or None.
-        is_delimited: Whether the end of the body can be told from a broken connection.
-        media_type: What the server calls it.
-        chunks: The body, piece by piece; raises `TransportTrouble` when it breaks.
-    """
-
-    status: int
-    length_bytes: int | None
-    is_delimited: bool
-    media_type: str
-    chunks: AsyncIterator[bytes]
-
-
 class Transport:
     """Connections to the service and, apart from them and without the key, to file servers.
 
@@ -190,6 +166,7 @@ class Transport:
 
     Attributes:
         closed: Set when the transport is closed, for those who wait between two calls.
+        files: Where videos are fetched from.
     """
 
     def __init__(
@@ -205,7 +182,6 @@ class Transport:
         self._endpoints = endpoints
         self._key = key
         self._proxy = proxy
-        self._plain_http_hosts = frozenset(plain_http_hosts)
         self._injected = client_session
         self._owned: dict[str, aiohttp.ClientSession] = {}
         self._watchdog = Watchdog()
@@ -213,6 +189,14 @@ class Transport:
         # Only the path differs from poll to poll: the rest is parsed once.
         self._root_url = URL(endpoints.root, encoded=True)
         self.closed = anyio.Event()
+        self.files = FileServers(
+            client=lambda: self._client("files"),
+            describe=self._describe,
+            connect_s=timeouts.connect_s,
+            stall_s=timeouts.download_stall_s,
+            api_host=urlsplit(endpoints.root).hostname or "",
+            plain_http_hosts=plain_http_hosts,
+        )
         self._without_key = _eraser(key)
         self._timeouts = timeouts
         self._options: dict[str, Any] = {
@@ -348,93 +332,6 @@ class Transport:
         # A service that echoes the key must not get it into an error, a log or a snapshot.
         return self._without_key(b"".join(pieces)), trouble
 
-    # --- files ---------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def open_file(self, url: str) -> AsyncGenerator[FileAnswer]:
-        """Ask a file server for a file, on a connection that never carries the key.
-
-        Args:
-            url: An absolute http or https URL.
-
-        Raises:
-            TransportTrouble: When no answer comes, or a redirect leads where it must not.
-        """
-        response = await self._follow(url)
-        try:
-            yield FileAnswer(
-                response.status,
-                response.content_length,
-                response.content_length is not None or _is_chunked(response),
-                response.content_type,
-                self._chunks(response),
-            )
-        finally:
-            response.close()
-
-    async def _follow(self, url: str) -> aiohttp.ClientResponse:
-        for _ in range(_REDIRECT_LIMIT + 1):
-            self._check_file_url(url)
-            response = await self._get_file(url)
-            target = response.headers.get("Location")
-            if response.status not in (301, 302, 303, 307, 308) or target is None:
-                encoding = response.headers.get("Content-Encoding", "identity")
-                if encoding.lower() == "identity":
-                    return response
-                response.close()
-                raise TransportTrouble(f"the file is encoded as {encoding[:20]!r}, uninvited")
-            response.close()
-            url = urljoin(url, target)
-        raise TransportTrouble(f"more than {_REDIRECT_LIMIT} redirects")
-
-    async def _get_file(self, url: str) -> aiohttp.ClientResponse:
-        timeout = aiohttp.ClientTimeout(
-            # A total would kill a long download; silence is what tells a dead one.
-            total=None,
-            connect=self._timeouts.connect_s,
-            sock_read=self._timeouts.download_stall_s,
-        )
-        try:
-            return await self._client("files").get(
-                URL(url, encoded=True),
-                headers={
-                    "Accept-Encoding": "identity",
-                    "User-Agent": _COMMON_HEADERS["User-Agent"],
-                },
-                allow_redirects=False,
-                auto_decompress=False,
-                timeout=timeout,
-            )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            trouble = self._describe(error)
-        raise TransportTrouble(trouble)
-
-    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        trouble: str | None = None
-        try:
-            async for piece in response.content.iter_any():
-                yield piece
-        except (aiohttp.ClientError, OSError) as error:
-            trouble = self._describe(error)
-        if trouble is not None:
-            raise TransportTrouble(trouble)
-
-    def _check_file_url(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            host = parts.hostname or ""
-        except ValueError:
-            raise TransportTrouble("the URL of the video cannot be read") from None
-        if parts.scheme not in ("http", "https") or not host:
-            raise TransportTrouble(f"the video is at {without_query(url)!r}, no http or https URL")
-        api_host = urlsplit(self._endpoints.root).hostname or ""
-        trusted = host in self._plain_http_hosts or (is_loopback(host) and is_loopback(api_host))
-        if parts.scheme == "http" and not trusted:
-            raise TransportTrouble(
-                f"the video is at {without_query(url)!r} without TLS; "
-                f"to allow it say plain_http_hosts=[{host!r}]"
-            )
-
     # --- inside --------------------------------------------------------------------------
 
     def _client(self, name: str) -> aiohttp.ClientSession:
@@ -511,7 +408,3 @@ class _HeaderValue(str):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a header with the API key is never pickled")
-
-
-def _is_chunked(response: aiohttp.ClientResponse) -> bool:
-    return "chunked" in response.headers.get("Transfer-Encoding", "").lower()

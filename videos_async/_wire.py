@@ -63,14 +63,14 @@ class Endpoints:
         """The path of the result call; the id is one percent-encoded segment."""
         return f"{self.path}/v1/result/{quote(task_id, safe='')}"
 
-    def result(self, task_id: str) -> str:
-        """The URL of the result call; the id is one percent-encoded segment."""
-        return f"{self.root}/v1/result/{quote(task_id, safe='')}"
+
+# `json.dumps` makes one of these at each call that has options.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def encode_request(request: VideoRequest) -> bytes:
     """Write the body of the create call."""
-    return json.dumps(request_to_json(request), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(request_to_json(request)).encode()
 
 
 def checked_task_id(task_id: object) -> str:

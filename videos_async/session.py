@@ -11,18 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeAlias, TypeVar, cast
 
-from videos_async._batch import (
-    Batch,
-    BatchOptions,
-    DryRun,
-    TransitionHook,
-    Workshop,
-    dry_run,
-)
+from videos_async._batch import Batch
 from videos_async._calls import Calls
 from videos_async._download import Download, OnExisting, UrlExpired, download_file
 from videos_async._input import Requests
 from videos_async._limiter import RateLimit
+from videos_async._plan import BatchOptions, DryRun, TransitionHook, Workshop, dry_run
 from videos_async._retry import RetryPolicy
 from videos_async._schedule import PollPolicy, Schedule
 from videos_async._settings import (
@@ -458,7 +452,7 @@ class VideosSession:
                 )
             try:
                 return await download_file(
-                    self._open_transport,
+                    self._open_transport.files,
                     task.video_url,
                     task_id=task.id,
                     target=target,
