@@ -4,6 +4,7 @@ import copy
 import gc
 import pickle
 import weakref
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, get_type_hints
 
@@ -336,3 +337,20 @@ def test_what_can_be_no_segment_of_a_path_is_no_id(task_id: object, flaw: str) -
 )
 def test_what_is_signed_in_a_url_is_cut_off(url: str, shown: str) -> None:
     assert without_query(url) == shown
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda extra: extra.__setitem__("seed", 1),
+        lambda extra: extra.update(seed=1),
+        lambda extra: extra.setdefault("seed", 1),
+        lambda extra: extra.__ior__({"seed": 1}),
+    ],
+)
+def test_the_extra_of_those_who_have_none_cannot_be_written_to(
+    change: Callable[[Any], object],
+) -> None:
+    with pytest.raises(TypeError, match=r"attrs\.evolve"):
+        change(VideoRequest(prompt="a", duration=5).extra)
+    assert VideoRequest(prompt="b", duration=5).extra == {}

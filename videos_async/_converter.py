@@ -9,6 +9,7 @@ envelope, the id and the URL under any of their names, an error as text or as an
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
@@ -21,6 +22,7 @@ from cattrs.gen import (
 )
 
 from videos_async._answers import (
+    OBJECT,
     TASK_NAMES,
     fields_of_task,
     find_message,
@@ -66,11 +68,17 @@ def _as_it_is(value: Any, _: Any = None) -> Any:
     return value
 
 
+def _read_model(value: Any, _: Any = None) -> str | None:
+    # Of all that a task says, its model is the one text that thousands share.
+    text = read_text(value)
+    return None if text is None else sys.intern(text)
+
+
 # cattrs coerces by default: int("5"), str(5). On a wire both are somebody's mistake.
 _TASK_HOOKS: Final = {
     "id": read_id,
     "status": read_status,
-    "model": read_text,
+    "model": _read_model,
     "created": read_time,
     "video_url": read_text,
     "actual_duration": read_number,
@@ -254,7 +262,7 @@ def task_to_json(task: VideoTask) -> dict[str, Any]:
         del body["progress"]
     # What was no text or no number as it came stands under `extra`, and is written as it came.
     originals = {name: task.extra[name] for name in ("error", "progress") if name in task.extra}
-    return {**task.extra, **body, **originals}
+    return {"object": OBJECT, **task.extra, **body, **originals}
 
 
 def task_from_json(data: bytes | str | Mapping[str, Any]) -> VideoTask:

@@ -22,7 +22,7 @@ A task that waits costs a heap entry and a slotted record, never a coroutine.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import attrs
@@ -84,7 +84,7 @@ class PollPolicy:
         return self.min_interval_s + random() * (self.max_interval_s - self.min_interval_s)
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, weakref_slot=False)
 class _Followed:
     """One task that is followed: what was seen of it, and its patience."""
 
@@ -121,6 +121,12 @@ class Poll:
 
 
 Step: TypeAlias = Poll | Transition
+
+_QUEUED, _PROCESSING = (Status.QUEUED,), (Status.QUEUED, Status.PROCESSING)
+_STORIES: Mapping[tuple[Status, ...], tuple[Status, ...]] = {
+    _QUEUED: _QUEUED,
+    _PROCESSING: _PROCESSING,
+}
 
 _LAST_LOOK_S = 5.0
 _LAST_LOOK_SHARE = 0.1
@@ -288,7 +294,9 @@ class Schedule:
         followed.task = task
         if task.status == previous:
             return None
-        followed.seen += (task.status,)
+        seen = (*followed.seen, task.status)
+        # Most tasks have the same few stories behind them, and share the tuple.
+        followed.seen = _STORIES.get(seen, seen)
         error = None
         if task.status == Status.FAILED:
             error = GenerationFailed(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import attrs
 
@@ -83,9 +83,28 @@ def _sequence(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(value) if isinstance(value, (list, tuple)) else cast("tuple[str, ...]", value)
 
 
+class _Nothing(dict[str, Any]):
+    """The empty mapping that all who have no extra share: one each would cost 64 bytes a task."""
+
+    def __reduce__(self) -> str:
+        return "_NOTHING"
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise TypeError("requests and tasks are frozen: make another with attrs.evolve")
+
+
+for _writer in ("__setitem__", "__ior__", "update", "setdefault"):
+    setattr(_Nothing, _writer, _refuse)
+
+_NOTHING = _Nothing()
+
+
 def _mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Copy a mapping, so that the caller's later changes do not reach a frozen object."""
-    return dict(value) if isinstance(cast("object", value), Mapping) else value
+    if not isinstance(cast("object", value), Mapping):
+        return value
+    return dict(value) if value else _NOTHING
 
 
 def without_query(url: str) -> str:
@@ -114,7 +133,8 @@ def _shown_names(extra: object) -> str:
     return "{" + ", ".join(f"{name!r}: …" for name in cast("Mapping[object, object]", extra)) + "}"
 
 
-@attrs.frozen(kw_only=True)
+# Without weak references: eight bytes each, of which thousands wait.
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class VideoRequest:
     """One video to be made: the fields of the create call under Python names.
 
@@ -151,7 +171,7 @@ class VideoRequest:
         default=(), converter=_sequence, repr=_shown_urls
     )
     extra: Mapping[str, Any] = attrs.field(
-        factory=dict[str, Any], converter=_mapping, hash=False, repr=_shown_names
+        default=_NOTHING, converter=_mapping, hash=False, repr=_shown_names
     )
 
     @property
@@ -189,7 +209,7 @@ def task_id_flaw(task_id: object) -> str | None:
     return None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class VideoTask:
     """What the service last said of one task; a snapshot that never changes.
 
@@ -217,7 +237,7 @@ class VideoTask:
     error: str | None = None
     progress: float | None = None
     extra: Mapping[str, Any] = attrs.field(
-        factory=dict[str, Any], converter=_mapping, hash=False, repr=_shown_names
+        default=_NOTHING, converter=_mapping, hash=False, repr=_shown_names
     )
 
     @property
