@@ -4,7 +4,6 @@ import copy
 import gc
 import pickle
 import weakref
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, get_type_hints
 
@@ -340,17 +339,18 @@ def test_what_is_signed_in_a_url_is_cut_off(url: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("writer", "arguments"),
     [
-        lambda extra: extra.__setitem__("seed", 1),
-        lambda extra: extra.update(seed=1),
-        lambda extra: extra.setdefault("seed", 1),
-        lambda extra: extra.__ior__({"seed": 1}),
+        ("__setitem__", ("seed", 1)),
+        ("update", ({"seed": 1},)),
+        ("setdefault", ("seed", 1)),
+        ("__ior__", ({"seed": 1},)),
     ],
 )
 def test_the_extra_of_those_who_have_none_cannot_be_written_to(
-    change: Callable[[Any], object],
+    writer: str, arguments: tuple[Any, ...]
 ) -> None:
+    extra = VideoRequest(prompt="a", duration=5).extra
     with pytest.raises(TypeError, match=r"attrs\.evolve"):
-        change(VideoRequest(prompt="a", duration=5).extra)
+        getattr(extra, writer)(*arguments)
     assert VideoRequest(prompt="b", duration=5).extra == {}
