@@ -82,7 +82,10 @@ class VideosSession:
         plain_http_hosts: Hosts that may be spoken to without TLS; loopback always may.
         proxy: URL of an HTTP proxy. The environment's proxies are not read.
         client_session: An `aiohttp.ClientSession` to make the API calls with. It is not closed
-            here. Downloads never use it, as they must not carry its headers or cookies.
+            here. Downloads never use it, as they must not carry its headers or cookies. Its own
+            pool applies: where that keeps connections for long, a create call may meet one that
+            the service is closing, which makes a `SubmissionUncertain` that a session of our
+            own, with connections kept for a second, does not.
 
     Raises:
         ConfigurationError: When a setting is missing or wrong.
