@@ -17,6 +17,13 @@ from videos_async import (
     GenerationFailed,
     InvalidRequest,
     InvalidResponse,
+    JournalCorrupt,
+    JournalError,
+    JournalLocked,
+    JournalWriteFailed,
+    KeyAbandoned,
+    KeyConflict,
+    KeyStateError,
     NotSent,
     NotSubmitted,
     QueryFailed,
@@ -53,6 +60,8 @@ SUBMISSION: Final[dict[str, Any]] = {
 TROUBLE: Final[dict[str, Any]] = {"task_id": "video_1", "task": TASK, "key": "meadow"}
 FILE: Final[dict[str, Any]] = {"task_id": "video_1", "target": "out.mp4", "reason": "no space"}
 
+JOURNAL: Final[dict[str, Any]] = {"path": "run.sqlite", "problem": "cannot be used: look at it"}
+
 EXAMPLES: Final = (
     ConfigurationError(setting="api_key", problem="is missing: give one"),
     InvalidRequest(violations=(Violation(field="ratio", rule="must be text", value=1),), key=3),
@@ -73,6 +82,13 @@ EXAMPLES: Final = (
     TargetExists(**FILE),
     VideoUnavailable(**FILE),
     DownloadIncomplete(**FILE, received_bytes=10, expected_bytes=20),
+    JournalError(**JOURNAL),
+    JournalLocked(**JOURNAL, pid=4711, host="studio"),
+    JournalCorrupt(**JOURNAL),
+    JournalWriteFailed(**JOURNAL, unwritten={"meadow": "video_1"}),
+    KeyConflict(**JOURNAL, key="meadow", recorded=REQUEST, given=REQUEST),
+    KeyStateError(key="meadow", state="completed", action="be re-armed", allowed=("failed",)),
+    KeyAbandoned(key="meadow", task_id="video_1"),
 )
 ABSTRACT: Final = {VideosError, SubmissionError, TaskError}
 

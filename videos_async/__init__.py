@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from videos_async._plan import BatchCounts, DryRun
     from videos_async._retry import RetryPolicy
     from videos_async._schedule import PollPolicy
+    from videos_async._states import JournalEntry, KeyState, SavedFile
     from videos_async._transport import Timeouts
     from videos_async._watch import Watch
     from videos_async.errors import (
@@ -40,7 +41,14 @@ if TYPE_CHECKING:
         GenerationFailed,
         InvalidRequest,
         InvalidResponse,
+        JournalCorrupt,
+        JournalError,
+        JournalLocked,
+        JournalWriteFailed,
         Key,
+        KeyAbandoned,
+        KeyConflict,
+        KeyStateError,
         NotSent,
         NotSubmitted,
         QueryFailed,
@@ -58,6 +66,7 @@ if TYPE_CHECKING:
         WaitTimeout,
         WatchLeft,
     )
+    from videos_async.journal import Journal
     from videos_async.models import End, Mode, Status, Transition, VideoRequest, VideoTask
     from videos_async.session import VideosSession
     from videos_async.specs import BUILTIN_MODELS, ModelSpec, validate
@@ -76,7 +85,17 @@ __all__ = [
     "GenerationFailed",
     "InvalidRequest",
     "InvalidResponse",
+    "Journal",
+    "JournalCorrupt",
+    "JournalEntry",
+    "JournalError",
+    "JournalLocked",
+    "JournalWriteFailed",
     "Key",
+    "KeyAbandoned",
+    "KeyConflict",
+    "KeyState",
+    "KeyStateError",
     "Mode",
     "ModelSpec",
     "NotSent",
@@ -87,6 +106,7 @@ __all__ = [
     "QueryRefused",
     "RateLimit",
     "RetryPolicy",
+    "SavedFile",
     "SessionClosed",
     "Status",
     "SubmissionError",
@@ -133,6 +153,11 @@ _ROOMS = {
     ),
     "_retry": ("RetryPolicy",),
     "_schedule": ("PollPolicy",),
+    "_states": (
+        "JournalEntry",
+        "KeyState",
+        "SavedFile",
+    ),
     "_transport": ("Timeouts",),
     "_watch": ("Watch",),
     "errors": (
@@ -143,7 +168,14 @@ _ROOMS = {
         "GenerationFailed",
         "InvalidRequest",
         "InvalidResponse",
+        "JournalCorrupt",
+        "JournalError",
+        "JournalLocked",
+        "JournalWriteFailed",
         "Key",
+        "KeyAbandoned",
+        "KeyConflict",
+        "KeyStateError",
         "NotSent",
         "NotSubmitted",
         "QueryFailed",
@@ -161,6 +193,7 @@ _ROOMS = {
         "WaitTimeout",
         "WatchLeft",
     ),
+    "journal": ("Journal",),
     "models": (
         "End",
         "Mode",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -22,13 +23,15 @@ import anyio
 import attrs
 
 from videos_async._follow import Follower
-from videos_async._input import Input, Requests
 from videos_async._plan import BatchCounts, BatchOptions, TransitionHook, Workshop
+from videos_async._recorder import Recorder, replayed
+from videos_async._states import IN_PROGRESS, JournalEntry
 from videos_async._stream import Signal, TransitionStream
 from videos_async._transport import SentMark
 from videos_async.errors import (
     AccountRefused,
     InvalidRequest,
+    JournalWriteFailed,
     Key,
     NotSent,
     SubmissionError,
@@ -62,9 +65,10 @@ class Batch(TransitionStream):
     their ids home within the grace time, and lists in `unfinished` whatever was not handed out.
     """
 
-    def __init__(self, requests: Requests, *, options: BatchOptions, workshop: Workshop) -> None:
+    def __init__(self, recorder: Recorder, *, options: BatchOptions, workshop: Workshop) -> None:
         super().__init__()
-        self._input = Input(requests)
+        self._recorder = recorder
+        self._input = recorder.input
         self._options = options
         self._workshop = workshop
         self._schedule = workshop.schedule
@@ -78,11 +82,14 @@ class Batch(TransitionStream):
         self._post_ended = Signal()
         self._may_be_billed = 0
         self._stop_reason: str | None = None
+        self._journal_failure: JournalWriteFailed | None = None
         self._deadline_s: float | None = None
         self._is_leaving = False
         self._undelivered_changes: list[Transition] = []
         self._delivery = anyio.Lock(fast_acquire=True)
+        self._pulled = 0
         self._submitting = 0
+        self._unseen: set[Key] = set()
         self._in_progress: Counter[Status] = Counter()
         self._ended: Counter[End] = Counter()
         self.hook_failures = 0
@@ -95,8 +102,9 @@ class Batch(TransitionStream):
     def counts(self) -> BatchCounts:
         """Where the requests are at this moment."""
         return BatchCounts(
-            pulled=self._input.pulled,
+            pulled=self._pulled,
             submitting=self._submitting,
+            unseen=len(self._unseen),
             in_progress={status: n for status, n in self._in_progress.items() if n},
             ended=dict(self._ended),
         )
@@ -117,6 +125,19 @@ class Batch(TransitionStream):
 
     # --- the work ------------------------------------------------------------------------
 
+    async def _prepare(self) -> None:
+        self._recorder.on_failure = self._journal_failed
+        await self._recorder.open()
+
+    async def _close(self) -> Exception | None:
+        return await self._recorder.aclose()
+
+    def _journal_failed(self, failure: JournalWriteFailed) -> None:
+        """Send nothing more; what is under way is followed to its end, and this told then."""
+        if self._journal_failure is None:
+            self._journal_failure = failure
+        self._stop(str(failure))
+
     async def _drive(self) -> None:
         async with anyio.create_task_group() as group:
             if self._options.batch_timeout is not None:
@@ -125,7 +146,7 @@ class Batch(TransitionStream):
             group.start_soon(self._submit_all)
             await self._follower.run()
             group.cancel_scope.cancel()
-        self._failure = self._input.failure
+        self._failure = self._journal_failure or self._input.failure
 
     async def _stop_at(self, deadline_s: float) -> None:
         await anyio.sleep_until(deadline_s)
@@ -145,6 +166,7 @@ class Batch(TransitionStream):
     async def _submit_all(self) -> None:
         try:
             async with anyio.create_task_group() as group:
+                group.start_soon(self._take_up)
                 for _ in range(self._workshop.submitters):
                     group.start_soon(self._submit_in_turn)
         finally:
@@ -152,9 +174,38 @@ class Batch(TransitionStream):
             with anyio.move_on_after(self._options.grace_s, shield=True):
                 await self._input.aclose()
 
+    async def _take_up(self) -> None:
+        """Go on where an earlier run ended."""
+        async for entry in self._recorder.taken_up():
+            self._pulled += 1
+            if entry.state in IN_PROGRESS:
+                await self._watch_again(entry)
+            else:
+                self._submitting += 1
+                await self._deliver(replayed(entry))
+
+    async def _watch_again(self, entry: JournalEntry) -> None:
+        assert entry.task_id is not None  # noqa: S101 - that is what in progress means
+        now_s = anyio.current_time()
+        change = self._schedule.add(
+            entry.key,
+            entry.task or entry.task_id,
+            now_s=now_s,
+            timeout_s=self._timeout_s(now_s),
+            started_s=now_s - max(0.0, time.time() - (entry.intent_at or entry.planned_at)),
+            request=entry.request,
+        )
+        if change is None:
+            self._unseen.add(entry.key)
+        else:
+            self._submitting += 1
+            await self._deliver(attrs.evolve(change, is_replayed=True))
+        self._follower.added()
+
     async def _submit_in_turn(self) -> None:
-        while (pulled := await self._input.pull()) is not None:
+        while (pulled := await self._recorder.pull()) is not None:
             started_s = anyio.current_time()
+            self._pulled += 1
             self._submitting += 1
             key, request, flaw = pulled
             mark = SentMark()
@@ -165,7 +216,7 @@ class Batch(TransitionStream):
                 change = self._ended_unseen(
                     key, request, self._cut_off(key, request, mark), started_s
                 )
-                self._count(change)
+                self._settle(change)
                 self._undelivered(change)
                 raise
             if isinstance(outcome, AccountRefused):
@@ -180,6 +231,7 @@ class Batch(TransitionStream):
         if isinstance(outcome, VideosError):
             change = self._ended_unseen(key, request, outcome, started_s)
         else:
+            await self._recorder.accepted(key, outcome)
             now_s = anyio.current_time()
             change = self._schedule.add(
                 key,
@@ -249,9 +301,18 @@ class Batch(TransitionStream):
         self._posts.add(post)
         try:
             with post.scope:
-                return await self._workshop.submit(request, key=key, mark=mark)
+                return await self._workshop.submit(
+                    request,
+                    key=key,
+                    mark=mark,
+                    idempotency_key=self._recorder.idempotency_key(key),
+                    intent=self._recorder.intent(key),
+                )
         except SubmissionError as error:
             return error
+        except JournalWriteFailed as failure:
+            self._journal_failed(failure)
+            return self._not_sent(key, request)
         finally:
             self._posts.discard(post)
         return self._cut_off(key, request, mark)
@@ -270,7 +331,7 @@ class Batch(TransitionStream):
     # --- delivery ------------------------------------------------------------------------
 
     async def _deliver(self, change: Transition) -> None:
-        self._count(change)
+        self._settle(change)
         if self._is_leaving:
             self._undelivered(change)
             return
@@ -296,9 +357,18 @@ class Batch(TransitionStream):
             self.hook_failures += 1
             logger.exception("on_transition raised for %r", change.key)
 
+    def _settle(self, change: Transition) -> None:
+        """Write a transition down, and count it."""
+        if not change.is_replayed:
+            self._recorder.note(change)
+        self._count(change)
+
     def _count(self, change: Transition) -> None:
         if change.previous is None:
-            self._submitting -= 1
+            if change.key in self._unseen:
+                self._unseen.discard(change.key)
+            else:
+                self._submitting -= 1
         else:
             self._in_progress[change.previous] -= 1
         if change.end is not None:
@@ -327,7 +397,7 @@ class Batch(TransitionStream):
 
     def _left(self) -> None:
         for change in self._schedule.leave(anyio.current_time()):
-            self._count(change)
+            self._settle(change)
             self._undelivered(change)
 
 

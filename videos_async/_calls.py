@@ -7,6 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
+from typing import Protocol
 
 import anyio
 
@@ -41,12 +42,22 @@ from videos_async.errors import (
 )
 from videos_async.models import VideoRequest, VideoTask
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "Intent"]
 
 logger = logging.getLogger("videos_async")
 
 # A pause is the session's: the task is not blamed for it, and its deadline has its say.
 _NO_TURN = Trouble(reason="its turn did not come in time", is_throttle=True)
+
+
+class Intent(Protocol):
+    """Announces a create call to whoever must know of it before it may be billed."""
+
+    async def declare(self) -> None:
+        """Return once the create call may be sent; raise where it must not be."""
+
+    def retract(self) -> None:
+        """Take back what was declared: the call was certainly not accepted."""
 
 
 def _now_s() -> float:
@@ -112,7 +123,13 @@ class Calls:
     # --- create --------------------------------------------------------------------------
 
     async def submit(
-        self, request: VideoRequest, *, key: Key | None, mark: SentMark | None = None
+        self,
+        request: VideoRequest,
+        *,
+        key: Key | None,
+        mark: SentMark | None = None,
+        idempotency_key: str | None = None,
+        intent: Intent | None = None,
     ) -> VideoTask:
         """Submit a valid request; it is sent again only while it was certainly not accepted.
 
@@ -121,6 +138,8 @@ class Calls:
             key: The caller's name for it.
             mark: Tells whoever may cancel this whether the request may have been accepted, and
                 lets them call it off.
+            idempotency_key: What marks all create calls for one video; by default a new one.
+            intent: Is told before a byte may leave, and when it certainly was in vain.
 
         Raises:
             NotSubmitted: When it was not accepted in any of the tries.
@@ -128,13 +147,15 @@ class Calls:
             SubmissionUncertain: When it may have been accepted.
         """
         body = encode_request(request)
-        idempotency_key = os.urandom(16).hex()
+        idempotency_key = idempotency_key or os.urandom(16).hex()
         mark = mark or SentMark()
         attempt = 1
         while True:
             await _acquire(self._submits.slots)
             try:
                 await self._take_turn(self._submits)
+                if intent is not None:
+                    await intent.declare()
                 verdict = await self._submit_once(
                     request, body, idempotency_key, mark, key, attempt
                 )
@@ -149,6 +170,8 @@ class Calls:
                 raise self._submission_error(verdict, request, key, attempt)
             # Certainly not accepted: a cancellation from here on leaves no doubt.
             mark.sent = False
+            if intent is not None:
+                intent.retract()
             if verdict.http_status != 429:
                 await self._rest(self._pause_s(attempt, verdict.retry_after_s))
             attempt += 1

@@ -46,6 +46,11 @@ class Input:
         """Pull no more."""
         self._is_exhausted = True
 
+    def fail(self, failure: Exception) -> None:
+        """Pull no more, because of something that is wrong with the input."""
+        self.failure = failure
+        self._is_exhausted = True
+
     def hurry(self, patience_s: float) -> None:
         """Wait at most so many seconds for any one request from now on, then pull no more."""
         self._patience_s = patience_s
@@ -75,8 +80,7 @@ class Input:
                 self._is_exhausted = True
                 return None
             except Exception as failure:  # noqa: BLE001 - raised again once the paid ones ended
-                self.failure = failure
-                self._is_exhausted = True
+                self.fail(failure)
                 return None
             index = self.pulled
             self.pulled += 1

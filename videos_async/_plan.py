@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
+from videos_async._calls import Intent
 from videos_async._follow import PollCall
 from videos_async._input import Input, Requests
 from videos_async._schedule import Schedule
@@ -33,7 +34,13 @@ class SubmitCall(Protocol):
     """Submits one valid request and raises where that brings no task."""
 
     async def __call__(
-        self, request: VideoRequest, *, key: Key | None, mark: SentMark
+        self,
+        request: VideoRequest,
+        *,
+        key: Key | None,
+        mark: SentMark,
+        idempotency_key: str,
+        intent: Intent | None,
     ) -> VideoTask: ...
 
 
@@ -44,12 +51,14 @@ class BatchCounts:
     Attributes:
         pulled: Requests taken from the input so far.
         submitting: Not accepted and not ended yet.
+        unseen: Accepted, as the journal says, and never seen at the service yet.
         in_progress: Accepted and not ended yet, by the status last seen.
         ended: Ended, by the way they did.
     """
 
     pulled: int
     submitting: int
+    unseen: int = 0
     in_progress: Mapping[Status, int]
     ended: Mapping[End, int]
 

@@ -64,6 +64,9 @@ class TransitionStream(ABC):
     async def _drive(self) -> None:
         """Do the work, handing transitions to `_emit`; the stream ends when this returns."""
 
+    async def _prepare(self) -> None:  # noqa: B027 - there may be nothing to do
+        """Do what must succeed for the stream to be entered at all."""
+
     async def _leave(self) -> None:  # noqa: B027 - there may be nothing to do
         """Do what must be done before the work is cancelled, shielded from cancellation."""
 
@@ -73,6 +76,10 @@ class TransitionStream(ABC):
     def _left(self) -> None:  # noqa: B027 - as above
         """Settle the accounts, once the work has ended."""
 
+    async def _close(self) -> Exception | None:
+        """Let go of what `_prepare` got, shielded; return what the block is to raise for it."""
+        return None
+
     def _undelivered(self, change: Transition) -> None:  # noqa: B027 - nobody may want it
         """Take back a transition that nobody will receive any more."""
 
@@ -81,11 +88,32 @@ class TransitionStream(ABC):
     async def __aenter__(self) -> Self:
         if self._group is not None:
             raise RuntimeError(f"a {type(self).__name__} is entered once: make another")
+        await self._prepare()
         self._group = await anyio.create_task_group().__aenter__()
         self._group.start_soon(self._run)
         return self
 
     async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        try:
+            swallowed = await self._end(kind, error, traceback)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                # What the block or its work raised comes first.
+                await self._close()
+            raise
+        failure: Exception | None = None
+        with anyio.CancelScope(shield=True):
+            failure = await self._close()
+        if failure is not None and error is None:
+            raise failure
+        return swallowed
+
+    async def _end(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,

@@ -20,10 +20,17 @@
     │   ├── QueryFailed                   too many bad answers in a row
     │   └── QueryRefused                  the service will not tell
     │       └── TaskNotFound              it does not know the id
-    └── DownloadError                     the file of a completed task
-        ├── TargetExists (FileExistsError)
-        ├── VideoUnavailable              no URL, or none that works any more
-        └── DownloadIncomplete            what arrived is not the whole file
+    ├── DownloadError                     the file of a completed task
+    │   ├── TargetExists (FileExistsError)
+    │   ├── VideoUnavailable              no URL, or none that works any more
+    │   └── DownloadIncomplete            what arrived is not the whole file
+    ├── JournalError                      the journal of a batch; what it holds is left as it is
+    │   ├── JournalLocked                 another batch drives it now
+    │   ├── JournalCorrupt                the file is damaged, or parts of it are missing
+    │   ├── JournalWriteFailed            nothing more is sent; holds the ids it does not
+    │   └── KeyConflict                   the key stands for another request in it
+    ├── KeyStateError                     what was asked for a key is not possible in its state
+    └── KeyAbandoned                      the key was closed by hand
 
 Every error keeps its facts as attributes, builds its text from them, says what to do next and
 survives pickling. None ever holds the API key.
@@ -34,7 +41,7 @@ from __future__ import annotations
 import pickle
 import re
 import reprlib
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, dataclass_transform
 
 import attrs
@@ -50,7 +57,14 @@ __all__ = [
     "GenerationFailed",
     "InvalidRequest",
     "InvalidResponse",
+    "JournalCorrupt",
+    "JournalError",
+    "JournalLocked",
+    "JournalWriteFailed",
     "Key",
+    "KeyAbandoned",
+    "KeyConflict",
+    "KeyStateError",
     "NotSent",
     "NotSubmitted",
     "QueryFailed",
@@ -469,8 +483,126 @@ class DownloadIncomplete(DownloadError):
     expected_bytes: int | None
 
 
+# --- the journal ---------------------------------------------------------------------------
+
+
+@_error
+class JournalError(VideosError):
+    """A journal that cannot be used; the file is left as it is.
+
+    Attributes:
+        path: The journal's file.
+        problem: What is wrong with it and what to do, as a phrase that follows its name.
+    """
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"journal {self.path} {self.problem}"
+
+
+@_error
+class JournalLocked(JournalError):
+    """Another batch drives the journal now.
+
+    Attributes:
+        pid: The process that does, or None where it left no word.
+        host: The machine that process runs on, or None.
+    """
+
+    pid: int | None = None
+    host: str | None = None
+
+
+@_error
+class JournalCorrupt(JournalError):
+    """The journal is damaged, or parts of it are missing; nothing was sent."""
+
+
+@_error
+class JournalWriteFailed(JournalError):
+    """The journal could not be written, so nothing more is sent.
+
+    What is under way is followed to its end all the same.
+
+    Attributes:
+        unwritten: The ids that are paid for and that the journal does not hold, by key.
+    """
+
+    unwritten: Mapping[Key, str] = attrs.field(factory=dict[Key, str])
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if not self.unwritten:
+            return text
+        listed = ", ".join(f"{key!r}: {task_id}" for key, task_id in self.unwritten.items())
+        return f"{text}. These ids are paid for and stand nowhere else, by key: {listed}"
+
+
+@_error
+class KeyConflict(JournalError):
+    """The key stands for another request in the journal, which may be paid for.
+
+    Attributes:
+        key: The key.
+        recorded: The request in the journal.
+        given: The request that was given now.
+    """
+
+    key: Key
+    recorded: VideoRequest
+    given: VideoRequest
+
+
+@_error
+class KeyStateError(VideosError):
+    """What was asked for a key of a journal is not possible in its state; nothing was changed.
+
+    Attributes:
+        key: The key.
+        state: Its state.
+        action: What it was to do, as a phrase.
+        allowed: The states in which it could.
+    """
+
+    key: Key
+    state: str
+    action: str
+    allowed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        states = ", ".join(self.allowed)
+        return (
+            f"key {self.key!r} is {self.state} and cannot {self.action}: "
+            f"only one that is {states} can"
+        )
+
+
+@_error
+class KeyAbandoned(VideosError):
+    """The key was closed by hand: it is neither sent nor watched any more.
+
+    Attributes:
+        key: The key.
+        task_id: The id of its task, or None where it had none.
+    """
+
+    key: Key
+    task_id: str | None = None
+
+    def __str__(self) -> str:
+        task = "" if self.task_id is None else f" (task {self.task_id})"
+        return f"key {self.key!r}{task} was abandoned: re-arm it in the journal to submit it again"
+
+
 # The part of a URL that is signed, and so a credential.
 _URL_QUERY = re.compile(r"(https?://[^\s'\"?#]*[?#])[^\s'\"]+", re.IGNORECASE)
+
+
+def without_signatures(text: str) -> str:
+    """Cut the query of every URL in a text: what is signed there is a credential."""
+    return _URL_QUERY.sub(r"\1…", text)
 
 
 def shorten(value: object) -> str:
@@ -481,7 +613,7 @@ def shorten(value: object) -> str:
         return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
     # A lone surrogate in the text would make the message itself unprintable.
     shown = shown.encode("utf-8", "backslashreplace").decode("utf-8")
-    shown = _URL_QUERY.sub(r"\1…", shown)
+    shown = without_signatures(shown)
     if len(shown) > _VALUE_LIMIT:
         size = f", {len(value)} long" if isinstance(value, Sized) else ""
         return f"{shown[:_VALUE_LIMIT]}… ({type(value).__name__}{size})"

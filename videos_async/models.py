@@ -17,6 +17,7 @@ from videos_async.errors import (
     GenerationFailed,
     InvalidRequest,
     Key,
+    KeyAbandoned,
     NotSubmitted,
     SubmissionRefused,
     SubmissionUncertain,
@@ -267,6 +268,7 @@ class End(Enum):
     TIMED_OUT = "timed out"
     LOST_SIGHT = "lost sight of"
     LEFT = "left"
+    ABANDONED = "abandoned"
 
 
 _END_OF_ERROR: tuple[tuple[type[VideosError], End], ...] = (
@@ -277,6 +279,7 @@ _END_OF_ERROR: tuple[tuple[type[VideosError], End], ...] = (
     (SubmissionUncertain, End.UNCERTAIN),
     (WaitTimeout, End.TIMED_OUT),
     (WatchLeft, End.LEFT),
+    (KeyAbandoned, End.ABANDONED),
     # Any other trouble with a task: its id is known and nobody would tell how it stands.
     (VideosError, End.LOST_SIGHT),
 )
@@ -299,6 +302,7 @@ class Transition:
             was pulled.
         error: Why the task ended without a video; None at every other transition.
         request: In a batch, what was asked for; None elsewhere.
+        is_replayed: Whether this was not observed now but told by the journal of an earlier run.
     """
 
     key: Key
@@ -309,6 +313,7 @@ class Transition:
     elapsed: float
     error: VideosError | None = None
     request: VideoRequest | None = None
+    is_replayed: bool = False
 
     @property
     def is_end(self) -> bool:

@@ -15,8 +15,10 @@ from videos_async._batch import Batch
 from videos_async._calls import Calls
 from videos_async._download import Download, OnExisting, UrlExpired, download_file
 from videos_async._input import Requests
+from videos_async._journal_writer import JournalWriters
 from videos_async._limiter import RateLimit
 from videos_async._plan import BatchOptions, DryRun, TransitionHook, Workshop, dry_run
+from videos_async._recorder import JournalRecorder, Recorder
 from videos_async._retry import RetryPolicy
 from videos_async._schedule import PollPolicy, Schedule
 from videos_async._settings import (
@@ -131,6 +133,7 @@ class VideosSession:
             plain_http_hosts=plain_http_hosts,
             client_session=client_session,
         )
+        self._journals = JournalWriters()
         self._calls = Calls(
             transport=self._transport,
             retry=self._retry,
@@ -267,17 +270,52 @@ class VideosSession:
         *,
         key: Key | None = None,
         timeout: float | None = DEFAULT_TIMEOUT_S,
+        journal: str | os.PathLike[str] | None = None,
     ) -> VideoTask:
         """Submit a request and wait for its video.
+
+        Args:
+            request: What to make.
+            key: Your own name for it; with a journal it is needed.
+            timeout: Seconds from its acceptance until it is given up, or None for never.
+            journal: A file in which it is written down; see `batch`. Where the journal knows the
+                key already, nothing is sent again: its task is waited for, or its end told once
+                more. Any number of calls of one session may share a journal.
 
         Raises:
             VideosError: All that `submit` and `wait` raise. Whatever comes after the submission
                 holds the task's id.
+            KeyConflict: The key stands for another request in the journal.
+            JournalError: The journal cannot be used; nothing was sent.
         """
         self._check_timeout(timeout)
+        if journal is not None:
+            return await self._generate_once(request, key, timeout, _place(journal))
         task = await self.submit(request, key=key)
         named = [task] if key is None else {key: task}
         return await self._end_of(self.watch(named, timeout=timeout))
+
+    async def _generate_once(
+        self, request: VideoRequest, key: Key | None, timeout: float | None, journal: Path
+    ) -> VideoTask:
+        if key is None:
+            problem = "must be given with a journal: by it a later run knows what was paid for"
+            raise ConfigurationError(setting="key", problem=problem)
+        self.validate(request, key=key)
+        recorder = JournalRecorder(
+            [(key, request)],
+            path=journal,
+            writers=self._journals,
+            may_create=True,
+            is_partial=True,
+        )
+        async with self._batch(recorder, BatchOptions(timeout=timeout)) as transitions:
+            async for change in transitions:
+                if change.error is not None:
+                    raise change.error
+                if change.is_end and change.task is not None:
+                    return change.task
+        raise AssertionError("a batch of one ends with its end")
 
     def watch(
         self,
@@ -315,7 +353,7 @@ class VideosSession:
 
     # --- many ----------------------------------------------------------------------------
 
-    def batch(
+    def batch(  # noqa: PLR0913 - every limit by its name
         self,
         requests: Requests,
         *,
@@ -324,6 +362,7 @@ class VideosSession:
         max_submissions: int | None = None,
         grace_s: float = 10.0,
         on_transition: TransitionHook | None = None,
+        journal: str | os.PathLike[str] | None = None,
     ) -> Batch:
         """Submit many requests and follow them to their ends in one stream of transitions.
 
@@ -350,19 +389,69 @@ class VideosSession:
                 when the block is left early; see `Batch.unfinished`.
             on_transition: Called with each transition before it is handed out; may be async.
                 What it raises is logged and ends nothing.
+            journal: A file in which everything that costs money is written down before it is
+                done, so that the batch can go on after any end of the process. Where it holds
+                an earlier run, that goes on: what was accepted is watched and never sent again,
+                what had ended ends again with `Transition.is_replayed`. A list or the like is
+                planned into it whole before anything is sent; of an iterator of unknown length
+                it holds what was pulled.
 
         Raises:
             ConfigurationError: An option is wrong.
+            JournalError: When the block is entered: the journal cannot be used; nothing is sent.
+                At the end of the iteration: it could not be written.
         """
+        options = BatchOptions(
+            timeout=timeout,
+            batch_timeout=batch_timeout,
+            max_submissions=max_submissions,
+            grace_s=grace_s,
+            on_transition=on_transition,
+        )
+        if journal is None:
+            return self._batch(Recorder(requests), options)
+        recorder = JournalRecorder(
+            requests, path=_place(journal), writers=self._journals, may_create=True
+        )
+        return self._batch(recorder, options)
+
+    def resume(
+        self,
+        journal: str | os.PathLike[str],
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
+        batch_timeout: float | None = None,
+        max_submissions: int | None = None,
+        grace_s: float = 10.0,
+        on_transition: TransitionHook | None = None,
+    ) -> Batch:
+        """Go on with the batch of a journal, without its input; see `batch`.
+
+        What was accepted is watched, what had ended ends again, what was planned is sent, and
+        what is in doubt stays so. Of an input of unknown length that was not pulled to its end,
+        the rest is not in the journal: give the input to `batch` again for that.
+
+        Raises:
+            ConfigurationError: An option is wrong.
+            JournalError: When the block is entered: there is no such journal, or it cannot be
+                used. At the end of the iteration: it could not be written.
+        """
+        options = BatchOptions(
+            timeout=timeout,
+            batch_timeout=batch_timeout,
+            max_submissions=max_submissions,
+            grace_s=grace_s,
+            on_transition=on_transition,
+        )
+        recorder = JournalRecorder(
+            iter(()), path=_place(journal), writers=self._journals, may_create=False
+        )
+        return self._batch(recorder, options)
+
+    def _batch(self, recorder: Recorder, options: BatchOptions) -> Batch:
         return Batch(
-            requests,
-            options=BatchOptions(
-                timeout=timeout,
-                batch_timeout=batch_timeout,
-                max_submissions=max_submissions,
-                grace_s=grace_s,
-                on_transition=on_transition,
-            ),
+            recorder,
+            options=options,
             workshop=Workshop(
                 schedule=self._schedule(),
                 judge=self._judge,
@@ -511,6 +600,11 @@ def _keyed(tasks: Tasks) -> list[tuple[Key, VideoTask | str]]:
     for key, task_or_id in keyed:
         once.setdefault(_id_of(task_or_id), (key, task_or_id))
     return list(once.values())
+
+
+def _place(journal: str | os.PathLike[str]) -> Path:
+    # So that it is one place, whatever becomes the working directory; links are not followed.
+    return Path(journal).absolute()
 
 
 def _no_url_reason(task: VideoTask) -> str:
