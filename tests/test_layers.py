@@ -20,7 +20,15 @@ PACKAGE: Final = Path(videos_async.__file__).parent
 # Bottom to top: a room imports from the rows before its own, never from its own row or a later one.
 LAYERS: Final = (
     ("errors",),
-    ("models", "_version", "_settings", "_json", "_values", "_rate"),
+    (
+        "models",
+        "_version",
+        "_settings",
+        "_json",
+        "_values",
+        "_rate",
+        "_addresses",
+    ),
     ("specs", "_scalars"),
     ("_answers",),
     ("_converter",),
