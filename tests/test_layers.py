@@ -28,6 +28,7 @@ LAYERS: Final = (
         "_values",
         "_rate",
         "_addresses",
+        "_filenames",
         "_mp4",
     ),
     ("specs", "_scalars"),

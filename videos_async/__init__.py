@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         task_to_json,
     )
     from videos_async._download import Download, OnExisting
+    from videos_async._filenames import file_name
     from videos_async._limiter import RateLimit
     from videos_async._plan import BatchCounts, DryRun
     from videos_async._retry import RetryPolicy
@@ -107,6 +108,7 @@ __all__ = [
     "Watch",
     "WatchLeft",
     "__version__",
+    "file_name",
     "request_from_json",
     "request_to_json",
     "task_from_json",
@@ -126,6 +128,7 @@ _ROOMS = {
         "Download",
         "OnExisting",
     ),
+    "_filenames": ("file_name",),
     "_limiter": ("RateLimit",),
     "_plan": (
         "BatchCounts",
