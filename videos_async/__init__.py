@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         task_to_json,
     )
     from videos_async._download import Download, OnExisting
+    from videos_async._download_policy import DownloadPolicy, DownloadProgress
     from videos_async._filenames import file_name
     from videos_async._limiter import RateLimit
     from videos_async._plan import BatchCounts, DryRun
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from videos_async.errors import (
         AccountRefused,
         ConfigurationError,
+        DiskFull,
         DownloadError,
         DownloadIncomplete,
         GenerationFailed,
@@ -50,9 +52,11 @@ if TYPE_CHECKING:
         SubmissionError,
         SubmissionRefused,
         SubmissionUncertain,
+        TargetBusy,
         TargetExists,
         TaskError,
         TaskNotFound,
+        VideoExpired,
         VideosError,
         VideoUnavailable,
         Violation,
@@ -69,9 +73,12 @@ __all__ = [
     "Batch",
     "BatchCounts",
     "ConfigurationError",
+    "DiskFull",
     "Download",
     "DownloadError",
     "DownloadIncomplete",
+    "DownloadPolicy",
+    "DownloadProgress",
     "DryRun",
     "End",
     "GenerationFailed",
@@ -93,11 +100,13 @@ __all__ = [
     "SubmissionError",
     "SubmissionRefused",
     "SubmissionUncertain",
+    "TargetBusy",
     "TargetExists",
     "TaskError",
     "TaskNotFound",
     "Timeouts",
     "Transition",
+    "VideoExpired",
     "VideoRequest",
     "VideoTask",
     "VideoUnavailable",
@@ -128,6 +137,10 @@ _ROOMS = {
         "Download",
         "OnExisting",
     ),
+    "_download_policy": (
+        "DownloadPolicy",
+        "DownloadProgress",
+    ),
     "_filenames": ("file_name",),
     "_limiter": ("RateLimit",),
     "_plan": (
@@ -141,6 +154,7 @@ _ROOMS = {
     "errors": (
         "AccountRefused",
         "ConfigurationError",
+        "DiskFull",
         "DownloadError",
         "DownloadIncomplete",
         "GenerationFailed",
@@ -155,9 +169,11 @@ _ROOMS = {
         "SubmissionError",
         "SubmissionRefused",
         "SubmissionUncertain",
+        "TargetBusy",
         "TargetExists",
         "TaskError",
         "TaskNotFound",
+        "VideoExpired",
         "VideosError",
         "VideoUnavailable",
         "Violation",
