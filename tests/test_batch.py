@@ -23,6 +23,7 @@ from videos_async import (
     End,
     GenerationFailed,
     InvalidRequest,
+    Key,
     NotSent,
     RateLimit,
     Status,
@@ -201,6 +202,14 @@ async def test_a_key_that_is_used_twice_is_told_and_the_first_goes_on() -> None:
         assert emulator.ledger.billed == 1
     assert Counter(change.end for change in story) == {End.COMPLETED: 1, End.INVALID: 2}
     assert any("unique" in str(change.error) for change in story)
+
+
+async def test_a_number_and_its_digits_are_one_key_as_they_name_one_file() -> None:
+    items: list[tuple[Key, VideoRequest]] = [(7, request("a")), ("7", request("b"))]
+    async with quick_service() as (emulator, session), session.batch(items) as batch:
+        story = [change async for change in batch if change.is_end]
+        assert emulator.ledger.billed == 1
+    assert Counter(change.end for change in story) == {End.COMPLETED: 1, End.INVALID: 1}
 
 
 async def test_an_input_that_breaks_raises_once_what_was_paid_for_has_ended() -> None:

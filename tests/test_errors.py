@@ -12,6 +12,7 @@ import videos_async
 from videos_async import (
     AccountRefused,
     ConfigurationError,
+    DiskFull,
     DownloadError,
     DownloadIncomplete,
     GenerationFailed,
@@ -33,9 +34,11 @@ from videos_async import (
     SubmissionError,
     SubmissionRefused,
     SubmissionUncertain,
+    TargetBusy,
     TargetExists,
     TaskError,
     TaskNotFound,
+    VideoExpired,
     VideoRequest,
     VideosError,
     VideoTask,
@@ -80,7 +83,9 @@ EXAMPLES: Final = (
     TaskNotFound(**TROUBLE, reason="unknown id", http_status=404),
     DownloadError(**FILE),
     TargetExists(**FILE),
+    TargetBusy(**FILE),
     VideoUnavailable(**FILE),
+    VideoExpired(**FILE, age_s=200_000.0, http_status=403),
     DownloadIncomplete(**FILE, received_bytes=10, expected_bytes=20),
     JournalError(**JOURNAL),
     JournalLocked(**JOURNAL, pid=4711, host="studio"),
@@ -89,6 +94,7 @@ EXAMPLES: Final = (
     KeyConflict(**JOURNAL, key="meadow", recorded=REQUEST, given=REQUEST),
     KeyStateError(key="meadow", state="completed", action="be re-armed", allowed=("failed",)),
     KeyAbandoned(key="meadow", task_id="video_1"),
+    DiskFull(**FILE, needed_bytes=20, free_bytes=10),
 )
 ABSTRACT: Final = {VideosError, SubmissionError, TaskError}
 

@@ -50,6 +50,7 @@ from videos_async import (
     VideoTask,
 )
 from videos_async._calls import Calls
+from videos_async._guard import Guard
 from videos_async._settings import ApiKey
 from videos_async._transport import Transport
 from videos_async._wire import Endpoints
@@ -687,7 +688,7 @@ async def test_answer_that_breaks_its_reader_leaves_a_doubt() -> None:
             key=ApiKey(KEY),
             timeouts=Timeouts(),
             proxy=None,
-            plain_http_hosts=(),
+            guard=Guard(api_host="127.0.0.1"),
             client_session=None,
         )
         calls = Calls(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         task_to_json,
     )
     from videos_async._download import Download, OnExisting
+    from videos_async._download_policy import DownloadPolicy, DownloadProgress
+    from videos_async._filenames import file_name
     from videos_async._limiter import RateLimit
     from videos_async._plan import BatchCounts, DryRun
     from videos_async._retry import RetryPolicy
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from videos_async.errors import (
         AccountRefused,
         ConfigurationError,
+        DiskFull,
         DownloadError,
         DownloadIncomplete,
         GenerationFailed,
@@ -57,9 +60,11 @@ if TYPE_CHECKING:
         SubmissionError,
         SubmissionRefused,
         SubmissionUncertain,
+        TargetBusy,
         TargetExists,
         TaskError,
         TaskNotFound,
+        VideoExpired,
         VideosError,
         VideoUnavailable,
         Violation,
@@ -77,9 +82,12 @@ __all__ = [
     "Batch",
     "BatchCounts",
     "ConfigurationError",
+    "DiskFull",
     "Download",
     "DownloadError",
     "DownloadIncomplete",
+    "DownloadPolicy",
+    "DownloadProgress",
     "DryRun",
     "End",
     "GenerationFailed",
@@ -112,11 +120,13 @@ __all__ = [
     "SubmissionError",
     "SubmissionRefused",
     "SubmissionUncertain",
+    "TargetBusy",
     "TargetExists",
     "TaskError",
     "TaskNotFound",
     "Timeouts",
     "Transition",
+    "VideoExpired",
     "VideoRequest",
     "VideoTask",
     "VideoUnavailable",
@@ -127,6 +137,7 @@ __all__ = [
     "Watch",
     "WatchLeft",
     "__version__",
+    "file_name",
     "request_from_json",
     "request_to_json",
     "task_from_json",
@@ -146,6 +157,11 @@ _ROOMS = {
         "Download",
         "OnExisting",
     ),
+    "_download_policy": (
+        "DownloadPolicy",
+        "DownloadProgress",
+    ),
+    "_filenames": ("file_name",),
     "_limiter": ("RateLimit",),
     "_plan": (
         "BatchCounts",
@@ -163,6 +179,7 @@ _ROOMS = {
     "errors": (
         "AccountRefused",
         "ConfigurationError",
+        "DiskFull",
         "DownloadError",
         "DownloadIncomplete",
         "GenerationFailed",
@@ -184,9 +201,11 @@ _ROOMS = {
         "SubmissionError",
         "SubmissionRefused",
         "SubmissionUncertain",
+        "TargetBusy",
         "TargetExists",
         "TaskError",
         "TaskNotFound",
+        "VideoExpired",
         "VideosError",
         "VideoUnavailable",
         "Violation",

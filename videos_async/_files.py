@@ -2,153 +2,184 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 import attrs
 from yarl import URL
 
-from videos_async._settings import is_loopback
+from videos_async._guard import AddressRefused, Guard, refusal
 from videos_async._version import __version__
-from videos_async.models import without_query
 
 __all__ = ["FileAnswer", "FileServers", "TransportTrouble"]
 
 _REDIRECT_LIMIT: Final = 5
-_HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": f"videos-async/{__version__}"}
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_HEADERS: Final = {
+    # What is encoded on the way has neither the length nor the ranges of the file.
+    "Accept-Encoding": "identity",
+    "User-Agent": f"videos-async/{__version__}",
+}
 
 
 class TransportTrouble(Exception):
-    """A file could not be read to its end; the text says why. Never leaves the library."""
+    """A file could not be read to its end; the text says why. Never leaves the library.
+
+    Attributes:
+        is_final: Whether another try would end the same way.
+    """
+
+    def __init__(self, reason: str, *, is_final: bool = False) -> None:
+        super().__init__(reason)
+        self.is_final = is_final
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class FileAnswer:
     """The answer of a file server, its body still to be read.
 
     Attributes:
         status: The HTTP status.
-        length_bytes: The declared length, or None.
+        headers: The headers; looked up in any case.
+        length_bytes: The declared length of the body, or None.
         is_delimited: Whether the end of the body can be told from a broken connection.
+        is_encoded: Whether the body is encoded, which was not asked for.
         media_type: What the server calls it.
         chunks: The body, piece by piece; raises `TransportTrouble` when it breaks.
     """
 
     status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
     length_bytes: int | None
     is_delimited: bool
+    is_encoded: bool
     media_type: str
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncIterator[bytes] = attrs.field(repr=False)
 
 
 class FileServers:
     """Fetches videos from whatever host their URLs name.
 
     Args:
-        client: Gives the client that is kept for files.
+        client: Gives the client for hosts at public addresses, or for those that were allowed
+            to be elsewhere.
         describe: Says what an exception means, in words that hold no secret.
         connect_s: Longest time to get a connection, in seconds.
         stall_s: Longest silence, in seconds.
-        api_host: Where the API is: a file may be on loopback without TLS when the API is, too.
-        plain_http_hosts: Further hosts that may be spoken to without TLS.
+        guard: Says which URLs are fetched from.
     """
 
     def __init__(
         self,
         *,
-        client: Callable[[], aiohttp.ClientSession],
+        client: Callable[[bool], aiohttp.ClientSession],
         describe: Callable[[Exception], str],
         connect_s: float,
         stall_s: float,
-        api_host: str,
-        plain_http_hosts: Collection[str],
+        guard: Guard,
     ) -> None:
         self._client = client
         self._describe = describe
+        self._guard = guard
         # A total would kill a long download; silence is what tells a dead one.
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=stall_s)
-        self._is_api_on_loopback = is_loopback(api_host)
-        self._plain_http_hosts = frozenset(plain_http_hosts)
 
     @asynccontextmanager
-    async def open(self, url: str) -> AsyncGenerator[FileAnswer]:
+    async def open(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[FileAnswer]:
         """Ask a file server for a file, on a connection that never carries the key.
 
         Args:
             url: An absolute http or https URL.
+            headers: What is asked beyond the file itself.
 
         Raises:
             TransportTrouble: When no answer comes, or a redirect leads where it must not.
         """
-        response = await self._follow(url)
+        response = await self._follow(url, headers)
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         try:
             yield FileAnswer(
-                response.status,
-                response.content_length,
-                response.content_length is not None or _is_chunked(response),
-                response.content_type,
-                self._chunks(response),
+                status=response.status,
+                headers=response.headers,
+                length_bytes=response.content_length,
+                is_delimited=response.content_length is not None or _is_chunked(response),
+                is_encoded=encoding not in ("", "identity"),
+                media_type=response.content_type,
+                chunks=self._chunks(response),
             )
         finally:
+            # Read to its end it frees the connection, else it closes it.
             response.close()
 
-    async def _follow(self, url: str) -> aiohttp.ClientResponse:
+    async def _follow(self, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         for _ in range(_REDIRECT_LIMIT + 1):
-            self._check_file_url(url)
-            response = await self._get_file(url)
+            response = await self._get(url, headers)
             target = response.headers.get("Location")
-            if response.status not in (301, 302, 303, 307, 308) or target is None:
-                encoding = response.headers.get("Content-Encoding", "identity")
-                if encoding.lower() == "identity":
-                    return response
-                response.close()
-                raise TransportTrouble(f"the file is encoded as {encoding[:20]!r}, uninvited")
+            if response.status not in _REDIRECTS or target is None:
+                return response
             response.close()
-            url = urljoin(url, target)
-        raise TransportTrouble(f"more than {_REDIRECT_LIMIT} redirects")
+            try:
+                url = urljoin(url, target)
+            except ValueError:
+                url = target
+        raise TransportTrouble(f"more than {_REDIRECT_LIMIT} redirects", is_final=True)
 
-    async def _get_file(self, url: str) -> aiohttp.ClientResponse:
+    async def _get(self, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        parsed = self._checked(url)
+        host = parsed.host or ""
+        is_final = False
         try:
-            return await self._client().get(
-                URL(url, encoded=True),
-                headers=_HEADERS,
+            return await self._client(self._guard.is_private(host)).get(
+                parsed,
+                headers={**_HEADERS, **headers},
                 allow_redirects=False,
                 auto_decompress=False,
                 timeout=self._timeout,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            trouble = self._describe(error)
-        raise TransportTrouble(trouble)
+            flaw = next((str(one) for one in _causes(error) if isinstance(one, AddressRefused)), "")
+            trouble = refusal(host, flaw) if flaw else self._describe(error)
+            is_final = bool(flaw) or isinstance(
+                error, (aiohttp.ClientConnectorCertificateError, aiohttp.InvalidURL)
+            )
+        raise TransportTrouble(trouble, is_final=is_final)
+
+    def _checked(self, url: str) -> URL:
+        try:
+            # Read once, by what makes the connection: two readers can see two hosts in one URL.
+            parsed = URL(url, encoded=True)
+            scheme, host = parsed.scheme, parsed.host or ""
+        except ValueError:
+            raise TransportTrouble("the URL of the video cannot be read", is_final=True) from None
+        flaw = self._guard.url_flaw(url, scheme=scheme, host=host)
+        if flaw is not None:
+            raise TransportTrouble(flaw, is_final=True)
+        return parsed
 
     async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         trouble: str | None = None
+        content = response.content
         try:
-            async for piece in response.content.iter_any():
-                yield piece
+            while not content.at_eof():
+                piece = await content.readany()
+                if piece:
+                    yield piece
         except (aiohttp.ClientError, OSError) as error:
             trouble = self._describe(error)
         if trouble is not None:
             raise TransportTrouble(trouble)
 
-    def _check_file_url(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            host = parts.hostname or ""
-        except ValueError:
-            raise TransportTrouble("the URL of the video cannot be read") from None
-        if parts.scheme not in ("http", "https") or not host:
-            raise TransportTrouble(f"the video is at {without_query(url)!r}, no http or https URL")
-        is_ours = self._is_api_on_loopback and is_loopback(host)
-        trusted = is_ours or host in self._plain_http_hosts
-        if parts.scheme == "http" and not trusted:
-            raise TransportTrouble(
-                f"the video is at {without_query(url)!r} without TLS; "
-                f"to allow it say plain_http_hosts=[{host!r}]"
-            )
-
 
 def _is_chunked(response: aiohttp.ClientResponse) -> bool:
     return "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk down to what began it: aiohttp wraps what a socket raises."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, cast
 
 import anyio
 
+from videos_async._filenames import key_text
 from videos_async.errors import ConfigurationError, Key, Violation
 from videos_async.models import VideoRequest
 
@@ -39,7 +40,8 @@ class Input:
         self._waiting: anyio.CancelScope | None = None
         # Only keys that were given are kept: indices cannot collide among themselves. An input
         # has keys of its own or none, so that they cannot collide with those either.
-        self._keys: set[Key] = set()
+        # As text, because 7 and "7" would name one file.
+        self._keys: set[str] = set()
         self._has_keys: bool | None = None
 
     def close(self) -> None:
@@ -109,10 +111,11 @@ class Input:
             return index, request, Violation(field="key", rule=rule, value=key)
         if key is None:
             return index, request, None
-        if key in self._keys:
+        name = key_text(key)
+        if name in self._keys:
             rule = "must be unique in a batch, as it names the outcome"
             return key, request, Violation(field="key", rule=rule, value=key)
-        self._keys.add(key)
+        self._keys.add(name)
         return key, request, None
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn, cast
-from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
@@ -20,6 +19,7 @@ from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from videos_async._files import FileServers
+from videos_async._guard import Guard
 from videos_async._settings import ApiKey, at_least
 from videos_async._version import __version__
 from videos_async._watchdog import UnderWay, Watchdog
@@ -35,8 +35,11 @@ _POOLING: Final[Mapping[str, Mapping[str, Any]]] = {
     "submit": {"keepalive_timeout": 1.0},
     # A free call that meets a close in flight is simply made again.
     "query": {"keepalive_timeout": 15.0},
-    "files": {"keepalive_timeout": 15.0},
+    # Looked up anew for each connection: a file server that moved is found again.
+    "files": {"keepalive_timeout": 15.0, "use_dns_cache": False},
+    "private files": {"keepalive_timeout": 15.0, "use_dns_cache": False},
 }
+_FILES: Final = frozenset({"files", "private files"})
 _READ_SIZE_BYTES: Final = 1 << 16
 _COMMON_HEADERS: Final[Mapping[str, str]] = {
     "Accept": "application/json",
@@ -160,8 +163,7 @@ class Transport:
         key: The API key; it goes to `endpoints` and nowhere else.
         timeouts: How long an exchange may take.
         proxy: URL of an HTTP proxy, or None.
-        plain_http_hosts: Hosts a video may be fetched from without TLS, besides loopback when
-            the API itself is there.
+        guard: Says where videos may be fetched from.
         client_session: A session to make the API calls with; it stays its owner's to close.
 
     Attributes:
@@ -176,7 +178,7 @@ class Transport:
         key: ApiKey,
         timeouts: Timeouts,
         proxy: str | None,
-        plain_http_hosts: Collection[str],
+        guard: Guard,
         client_session: aiohttp.ClientSession | None,
     ) -> None:
         self._endpoints = endpoints
@@ -189,13 +191,13 @@ class Transport:
         # Only the path differs from poll to poll: the rest is parsed once.
         self._root_url = URL(endpoints.root, encoded=True)
         self.closed = anyio.Event()
+        self._guard = guard
         self.files = FileServers(
-            client=lambda: self._client("files"),
+            client=lambda is_private: self._client("private files" if is_private else "files"),
             describe=self._describe,
             connect_s=timeouts.connect_s,
             stall_s=timeouts.download_stall_s,
-            api_host=urlsplit(endpoints.root).hostname or "",
-            plain_http_hosts=plain_http_hosts,
+            guard=guard,
         )
         self._without_key = _eraser(key)
         self._timeouts = timeouts
@@ -339,11 +341,17 @@ class Transport:
             raise SessionClosed
         client = self._owned.get(name)
         if client is None:
+            # Through a proxy the one address that is seen is the proxy's own.
+            is_guarded = name == "files" and self._proxy is None
             client = self._owned[name] = aiohttp.ClientSession(
                 # A file server is told nothing by default; the calls' headers are all but the key.
-                headers=None if name == "files" else _COMMON_HEADERS,
+                headers=None if name in _FILES else _COMMON_HEADERS,
                 # The callers bound what is in flight; a queue in here would cost 7 kB a call.
-                connector=_Connector(limit=0, **_POOLING[name]),
+                connector=_Connector(
+                    limit=0,
+                    socket_factory=self._guard.open_socket if is_guarded else None,
+                    **_POOLING[name],
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 proxy=self._proxy,
             )

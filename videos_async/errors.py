@@ -22,8 +22,11 @@
     │       └── TaskNotFound              it does not know the id
     ├── DownloadError                     the file of a completed task
     │   ├── TargetExists (FileExistsError)
-    │   ├── VideoUnavailable              no URL, or none that works any more
-    │   └── DownloadIncomplete            what arrived is not the whole file
+    │   ├── TargetBusy                    another download is writing it
+    │   ├── VideoUnavailable              no URL, or nothing of a video behind it
+    │   │   └── VideoExpired              its URLs work no more: gone for good
+    │   ├── DownloadIncomplete            what arrived is not the whole file; it is kept
+    │   └── DiskFull                      there is no room for it; what arrived is kept
     ├── JournalError                      the journal of a batch; what it holds is left as it is
     │   ├── JournalLocked                 another batch drives it now
     │   ├── JournalCorrupt                the file is damaged, or parts of it are missing
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccountRefused",
     "ConfigurationError",
+    "DiskFull",
     "DownloadError",
     "DownloadIncomplete",
     "GenerationFailed",
@@ -73,9 +77,11 @@ __all__ = [
     "SubmissionError",
     "SubmissionRefused",
     "SubmissionUncertain",
+    "TargetBusy",
     "TargetExists",
     "TaskError",
     "TaskNotFound",
+    "VideoExpired",
     "VideoUnavailable",
     "VideosError",
     "Violation",
@@ -466,21 +472,64 @@ class TargetExists(DownloadError, FileExistsError):
 
 
 @_error
+class TargetBusy(DownloadError):
+    """Another download is writing the same target, in this process or in another one."""
+
+
+@_error
 class VideoUnavailable(DownloadError):
-    """There is no URL for the video, or none that works any more."""
+    """There is no URL for the video (yet), or what it leads to is no video."""
+
+
+@_error
+class VideoExpired(VideoUnavailable):
+    """The URL of the video works no more and a fresh one does not either: it is gone for good.
+
+    Attributes:
+        age_s: How old the task is, in seconds, or None where the service did not tell.
+        http_status: What the file server answered, or None where it was not asked.
+    """
+
+    age_s: float | None = None
+    http_status: int | None = None
+
+    def __str__(self) -> str:
+        age = "" if self.age_s is None else f", {_age(self.age_s)} old"
+        return (
+            f"video of task {self.task_id}{age}, was not saved to {self.target}: {self.reason}. "
+            "The service keeps a video for a limited time: make it anew"
+        )
 
 
 @_error
 class DownloadIncomplete(DownloadError):
-    """What arrived is not the whole file.
+    """What arrived is not the whole file; it is kept, and the next call goes on with it.
 
     Attributes:
-        received_bytes: How many bytes arrived.
+        received_bytes: How many bytes arrived, those of earlier calls included.
         expected_bytes: How many were declared, or None where none were.
     """
 
     received_bytes: int
     expected_bytes: int | None
+
+
+@_error
+class DiskFull(DownloadError):
+    """There is no room for the file; what arrived is kept, and the next call goes on with it.
+
+    Attributes:
+        needed_bytes: How many bytes were still to be written, or None where none were declared.
+        free_bytes: How many bytes there was room for, or None where that could not be told.
+    """
+
+    needed_bytes: int | None = None
+    free_bytes: int | None = None
+
+
+def _age(age_s: float) -> str:
+    hours = age_s / 3600
+    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
 
 
 # --- the journal ---------------------------------------------------------------------------

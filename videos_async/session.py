@@ -10,10 +10,15 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeAlias, TypeVar, cast
+from urllib.parse import urlsplit
 
 from videos_async._batch import Batch
 from videos_async._calls import Calls
-from videos_async._download import Download, OnExisting, UrlExpired, download_file
+from videos_async._download import Download, OnExisting
+from videos_async._download_policy import DownloadPolicy
+from videos_async._downloads import Downloads
+from videos_async._fetch import ProgressHook
+from videos_async._guard import Guard
 from videos_async._input import Requests
 from videos_async._journal_writer import JournalWriters
 from videos_async._limiter import RateLimit
@@ -37,10 +42,9 @@ from videos_async.errors import (
     Key,
     SubmissionUncertain,
     VideosError,
-    VideoUnavailable,
     Violation,
 )
-from videos_async.models import Status, VideoRequest, VideoTask
+from videos_async.models import VideoRequest, VideoTask
 from videos_async.specs import BUILTIN_MODELS, ModelSpec, by_name, violations
 
 if TYPE_CHECKING:
@@ -81,6 +85,7 @@ class VideosSession:
         poll: When tasks are polled.
         retry: When calls are tried again, and which answers refuse.
         limit: How much of the service is used at most.
+        downloads: How much downloads may take, and where they may go.
         plain_http_hosts: Hosts that may be spoken to without TLS; loopback always may.
         proxy: URL of an HTTP proxy. The environment's proxies are not read.
         client_session: An `aiohttp.ClientSession` to make the API calls with. It is not closed
@@ -103,6 +108,7 @@ class VideosSession:
         poll: PollPolicy | None = None,
         retry: RetryPolicy | None = None,
         limit: RateLimit | None = None,
+        downloads: DownloadPolicy | None = None,
         plain_http_hosts: Collection[str] = (),
         proxy: str | None = None,
         client_session: aiohttp.ClientSession | None = None,
@@ -123,6 +129,7 @@ class VideosSession:
         self._poll = _policy("poll", poll, PollPolicy)
         self._retry = _policy("retry", retry, RetryPolicy)
         self._limit = _policy("limit", limit, RateLimit)
+        policy = _policy("downloads", downloads, DownloadPolicy)
         # Jitter decorrelates clients; nothing secret hangs on it.
         self._random = random.Random().random  # noqa: S311
         self._transport = Transport(
@@ -130,7 +137,12 @@ class VideosSession:
             key=key,
             timeouts=_policy("timeouts", timeouts, Timeouts),
             proxy=find_proxy(proxy),
-            plain_http_hosts=plain_http_hosts,
+            guard=Guard(
+                api_host=urlsplit(self._endpoints.root).hostname or "",
+                plain_http_hosts=plain_http_hosts,
+                private_hosts=policy.private_hosts,
+                is_proxied=proxy is not None,
+            ),
             client_session=client_session,
         )
         self._journals = JournalWriters()
@@ -140,6 +152,15 @@ class VideosSession:
             limit=self._limit,
             random=self._random,
             unix_clock=time.time,
+        )
+        self._downloads = Downloads(
+            files=self._transport.files,
+            query=self.query,
+            policy=policy,
+            retry=self._retry,
+            random=self._random,
+            unix_clock=time.time,
+            closed=self._transport.closed,
         )
 
     def __repr__(self) -> str:
@@ -511,51 +532,40 @@ class VideosSession:
         path: str | os.PathLike[str],
         *,
         on_existing: OnExisting = OnExisting.REFUSE,
+        on_progress: ProgressHook | None = None,
     ) -> Download:
         """Save the video of a completed task.
 
-        It is written to a ``.part`` beside the target, checked against the declared length,
-        flushed to the disk and renamed, so the target is the whole file or not there. A URL that
-        has run out is asked for anew, once.
+        It is written to a ``.part`` beside the target, flushed to the disk and renamed once it is
+        whole, so the target is the whole file or not there. A connection that breaks is resumed
+        where it broke, and a URL that has run out is asked for anew. What goes wrong for good, a
+        cancellation and a kill included, leaves the ``.part``, with a note on it in a
+        ``.part.json``; the next call goes on with it when the server still has that version.
 
         Args:
             task_or_id: The task, or its id.
             path: The file to be written; its directory must exist.
             on_existing: What to do where the target is there already.
+            on_progress: Called with a `DownloadProgress` about once a megabyte. What it raises
+                is logged and ends nothing.
 
         Raises:
             TargetExists: The target is there already.
-            VideoUnavailable: The task has no video (yet), or its URL does not work any more.
-            DownloadIncomplete: The connection broke or the body ended early.
-            DownloadError: Anything else that kept the file from being saved, a full disk say.
+            TargetBusy: Another download is writing it, in this process or in another one.
+            VideoUnavailable: The task has no video (yet), or a page came in place of it.
+            VideoExpired: Its URL does not work any more, nor does a fresh one.
+            DownloadIncomplete: The tries were used up before the whole of it was here.
+            DiskFull: There is no room for it.
+            DownloadError: Anything else that kept the file from being saved.
             QueryRefused: The service will not tell the URL.
             QueryFailed: The service could not be asked for the URL.
+            InvalidRequest: The id can be none.
             SessionClosed: The session is closed.
         """
-        target = Path(path)
-        is_fresh = isinstance(task_or_id, str)
-        task = await self.query(task_or_id) if isinstance(task_or_id, str) else task_or_id
-        if task.video_url is None and not is_fresh:
-            task, is_fresh = await self.query(task.id), True
-        while True:
-            if task.video_url is None:
-                raise VideoUnavailable(
-                    task_id=task.id, target=str(target), reason=_no_url_reason(task)
-                )
-            try:
-                return await download_file(
-                    self._open_transport.files,
-                    task.video_url,
-                    task_id=task.id,
-                    target=target,
-                    on_existing=on_existing,
-                )
-            except UrlExpired as expired:
-                status = expired.status
-            if is_fresh:
-                reason = f"its URL does not work any more (HTTP {status}): the video may be gone"
-                raise VideoUnavailable(task_id=task.id, target=str(target), reason=reason)
-            task, is_fresh = await self.query(task.id), True
+        _id_of(task_or_id)
+        return await self._downloads.save(
+            task_or_id, Path(path), on_existing=on_existing, on_progress=on_progress
+        )
 
     @property
     def _open_transport(self) -> Transport:
@@ -605,11 +615,3 @@ def _keyed(tasks: Tasks) -> list[tuple[Key, VideoTask | str]]:
 def _place(journal: str | os.PathLike[str]) -> Path:
     # So that it is one place, whatever becomes the working directory; links are not followed.
     return Path(journal).absolute()
-
-
-def _no_url_reason(task: VideoTask) -> str:
-    if task.status == Status.COMPLETED:
-        return "the service completed it without a URL: query it again later"
-    if task.status == Status.FAILED:
-        return f"the task failed: {task.error or 'the service gave no reason'}"
-    return f"the task is {task.status}: wait for it first"

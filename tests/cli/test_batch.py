@@ -41,6 +41,7 @@ async def test_every_request_ends_once_and_each_video_is_saved_whole(
 ) -> None:
     requests = [
         {"prompt": "plain", "key": "fox", "duration": 4, "ratio": "9:16"},
+        {"prompt": "another case", "key": "Fox"},
         {"prompt": "no key"},
         {"prompt": "up", "key": "../../up"},
         {"prompt": "unicode", "key": "猫"},
@@ -59,17 +60,17 @@ async def test_every_request_ends_once_and_each_video_is_saved_whole(
     assert ended.code == 1, ended.err
     lines = {line["key"]: line for line in results(tmp_path / "a/out/results.jsonl")}
     assert {key: line["end"] for key, line in lines.items()} == {
-        **dict.fromkeys(["fox", "0002", "../../up", "猫", LONG], "completed"),
+        **dict.fromkeys(["fox", "Fox", "0003", "../../up", "猫", LONG], "completed"),
         **dict.fromkeys(["refused", "failed"], "failed"),
     }
     assert {line["task_id"] for line in lines.values()} == set(emulator.tasks)
     assert emulator.ledger.billed == len(requests)
-    assert [line["request"]["duration"] for line in lines.values()].count(6) == 6
+    assert [line["request"]["duration"] for line in lines.values()].count(6) == 7
     assert all(list(line) == FIELDS for line in lines.values())
     assert "signature" not in json.dumps(list(lines.values()))
     assert lines["failed"]["error"]["type"] == "GenerationFailed"
     videos = {tmp_path / line["saved"]["path"] for line in lines.values() if line["saved"]}
-    assert {tmp_path / "a/out/fox.mp4", tmp_path / "a/out/0002.mp4"} < videos
+    assert {tmp_path / "a/out/fox.mp4", tmp_path / "a/out/0003.mp4"} < videos
     assert {*videos, tmp_path / "a/out/results.jsonl"} == set((tmp_path / "a/out").iterdir())
     for line in lines.values():
         if line["saved"]:
@@ -82,8 +83,8 @@ async def test_every_request_ends_once_and_each_video_is_saved_whole(
     begun = [one for one in ended.objects if one["end"] is None]
     assert {(one["previous"], one["status"]) for one in begun} == {(None, "queued")}
     assert ended.err == (
-        f"videos-async: 7 of 7 requests in {ended.err.partition(' in ')[2][:4]}: 5 completed, "
-        "2 failed; 7 may be billed; videos in a/out; results in a/out/results.jsonl\n"
+        f"videos-async: 8 of 8 requests in {ended.err.partition(' in ')[2][:4]}: 6 completed, "
+        "2 failed; 8 may be billed; videos in a/out; results in a/out/results.jsonl\n"
     )
 
 

@@ -13,7 +13,6 @@ from videos_async import (
     BatchCounts,
     DownloadError,
     GenerationFailed,
-    Key,
     NotSubmitted,
     Status,
     SubmissionRefused,
@@ -29,7 +28,6 @@ from videos_async.cli._output import Output, Streams
 from videos_async.cli.batch._display import BatchDisplay
 from videos_async.cli.batch._parting import Parting
 from videos_async.cli.batch._report import PlainBatchReport
-from videos_async.cli.batch._requests import file_name
 from videos_async.cli.batch._results import Outcome, result_record
 from videos_async.cli.batch._tally import Tally
 
@@ -172,32 +170,3 @@ def test_address_that_was_given_is_given_again() -> None:
 
 
 # --- names of files ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("key", "name"),
-    [
-        ("fox", "fox.mp4"),
-        (7, "7.mp4"),
-        ("0001", "0001.mp4"),
-        ("../../etc/passwd", "_.._etc_passwd-………….mp4"),
-        ("/etc/passwd", "_etc_passwd-………….mp4"),
-        (".hidden", "hidden-………….mp4"),
-        ("-rf", "rf-………….mp4"),
-        ("猫", "_-………….mp4"),
-        ("x" * 5000, "x" * 100 + "-………….mp4"),
-        ("CON", "_CON-………….mp4"),
-        ("nul.txt", "_nul.txt-………….mp4"),
-    ],
-)
-def test_file_is_named_after_the_key_and_stays_in_its_directory(key: Key, name: str) -> None:
-    made = file_name(key)
-    head, mark, tail = name.partition("…………")
-    assert made.startswith(head)
-    assert made.endswith(tail)
-    assert len(made) == len(name) + (8 if mark else 0)
-    assert Path("out", made).parent == Path("out")
-
-
-def test_keys_that_look_alike_as_names_stay_apart() -> None:
-    assert len({file_name(key) for key in ("猫", "犬", "_", "a/b", "a\\b", "a b")}) == 6

@@ -29,7 +29,7 @@ from videos_async import (
     WaitTimeout,
 )
 from videos_async.cli._display import LiveReport
-from videos_async.cli._escape import file_stem, shown
+from videos_async.cli._escape import shown
 from videos_async.cli._exit import ExitCode, code_of, worst
 from videos_async.cli._lines import clock, task_lines
 from videos_async.cli._output import Output
@@ -59,21 +59,6 @@ def test_what_is_not_printable_is_shown_as_its_escape(text: str, seen: str) -> N
 def test_key_is_cut_out_before_a_text_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDEOS_API_KEY", "sk-canary-0123456789")
     assert "sk-canary" not in shown("x" * 1990 + "sk-canary-0123456789")
-
-
-@pytest.mark.parametrize(
-    ("task_id", "stem"),
-    [
-        ("video_1-a.b", "video_1-a.b"),
-        ("../../etc/passwd", "_.._etc_passwd"),
-        ("--replace", "replace"),
-        ("猫", "_"),
-        ("...", "video"),
-        ("x" * 512, "x" * 100),
-    ],
-)
-def test_file_is_named_after_the_task_and_is_only_a_name(task_id: str, stem: str) -> None:
-    assert file_stem(task_id) == stem
 
 
 @pytest.mark.parametrize(

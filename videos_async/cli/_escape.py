@@ -8,13 +8,11 @@ sentence round, and a lone surrogate cannot be printed at all.
 from __future__ import annotations
 
 import os
-import re
 from typing import Final
 
-__all__ = ["file_stem", "shown", "without_key"]
+__all__ = ["shown", "without_key"]
 
 _LIMIT_CHARACTERS: Final = 2000
-_STEM_LIMIT: Final = 100
 # Shorter ones are placeholders; cutting them out would only garble the text.
 _KEY_LEAST: Final = 8
 _KEY_MARK: Final = "[api key]"
@@ -40,16 +38,6 @@ def without_key(text: str) -> str:
     """Cut out the environment's API key, which a service may quote in an error."""
     key = os.environ.get("VIDEOS_API_KEY", "")
     return text.replace(key, _KEY_MARK) if len(key) >= _KEY_LEAST else text
-
-
-def file_stem(task_id: str) -> str:
-    """Make a file's name, without its ending, out of a task's id.
-
-    Only ASCII letters, digits, ``.``, ``_`` and ``-`` are kept, so that the name means the same
-    on every system, can be no path and is no option of any command.
-    """
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", task_id).lstrip(".-")[:_STEM_LIMIT]
-    return stem or "video"
 
 
 def _escape(character: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from videos_async import OnExisting
-from videos_async.cli._escape import file_stem, shown
+from videos_async import OnExisting, file_name
+from videos_async.cli._escape import shown
 from videos_async.cli._exit import BadInput
 
 __all__ = ["check_target", "default_target"]
@@ -14,7 +14,7 @@ __all__ = ["check_target", "default_target"]
 
 def default_target(task_id: str) -> Path:
     """Name the file after the task, in the current directory."""
-    return Path(f"{file_stem(task_id)}.mp4")
+    return Path(file_name(task_id))
 
 
 def check_target(target: Path, on_existing: OnExisting) -> None:

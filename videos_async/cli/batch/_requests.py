@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import attrs
 
-from videos_async import InvalidRequest, Key, VideoRequest, request_from_json
-from videos_async.cli._escape import file_stem, shown
+from videos_async import InvalidRequest, Key, VideoRequest, file_name, request_from_json
+from videos_async.cli._escape import shown
 from videos_async.cli._exit import BadInput
 from videos_async.cli._lines import violation_text
 from videos_async.cli.batch._formats import PYTHON_NAMES, FormatName, Record, records
 from videos_async.cli.batch._source import BadLine, Source
 
-__all__ = ["Entry", "Overview", "Prompts", "file_name"]
-
-_DIGEST_BYTES: Final = 6
-# Device names of Windows, which no ending turns into names of files.
-_RESERVED: Final = frozenset(
-    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-)
+__all__ = ["Entry", "Overview", "Prompts"]
 
 
 @attrs.frozen(kw_only=True)
@@ -172,27 +165,8 @@ class _Names:
         line, key = self._lines.setdefault(name, (entry.line, entry.key))
         if line == entry.line:
             return None
-        mine, other = shown(repr(entry.key)), shown(repr(key))
-        if str(key) == str(entry.key):
-            return BadLine(entry.line, f"key must be unique, but line {line} has {other} as well")
-        problem = f"key {mine} names the same file as {other} of line {line} where case is ignored"
-        return BadLine(entry.line, f"{problem}: choose another key")
-
-
-def file_name(key: Key) -> str:
-    """Name the video after its key, and after nothing else, so that it is found again.
-
-    A key that is a plain name is the file's name. In any other, what is not plain is replaced,
-    and a digest of the key keeps such names apart.
-    """
-    text = str(key)
-    stem = file_stem(text)
-    if stem.partition(".")[0].casefold() in _RESERVED:
-        stem = f"_{stem}"
-    if stem != text:
-        digest = hashlib.blake2s(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
-        stem = f"{stem}-{digest}"
-    return f"{stem}.mp4"
+        other = shown(repr(key))
+        return BadLine(entry.line, f"key must be unique, but line {line} has {other} as well")
 
 
 def _key_flaw(key: object) -> str | None:

@@ -29,10 +29,10 @@ from videos_async import (
     VideoRequest,
     VideosError,
     VideosSession,
+    file_name,
 )
 from videos_async.cli.batch._options import BatchLimits
 from videos_async.cli.batch._report import BatchReport
-from videos_async.cli.batch._requests import file_name
 from videos_async.cli.batch._results import Outcome, ResultsFile
 from videos_async.cli.batch._tally import Tally
 

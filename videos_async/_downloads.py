@@ -1,0 +1,212 @@
+"""The downloads of a session: so many at a time, each with a URL that works."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import anyio
+
+from videos_async._destination import Destination
+from videos_async._download import Download, OnExisting
+from videos_async._download_policy import DownloadPolicy
+from videos_async._expiry import expires_at_s
+from videos_async._fetch import Fetcher, FileUrl, ProgressHook
+from videos_async._file_destination import FileDestination
+from videos_async._files import FileServers
+from videos_async._ranges import Gone
+from videos_async._retry import RetryBudget, RetryPolicy
+from videos_async.errors import SessionClosed, TaskNotFound, VideoExpired, VideoUnavailable
+from videos_async.models import Status, VideoTask
+
+__all__ = ["Downloads"]
+
+ResultT = TypeVar("ResultT")
+
+# Each hashes or writes a megabyte at a time; more would only queue for the cores and the disk.
+_DISK_THREADS: Final = 8
+
+
+class Downloads:
+    """Brings videos to files and other destinations, a bounded number at a time.
+
+    Args:
+        files: Makes the connections.
+        query: Asks the service for a task.
+        policy: How much may be taken of network and disk.
+        retry: How often to try again and when.
+        random: Draws from 0 to 1.
+        unix_clock: Tells the time of day as a Unix time.
+        closed: Set when the session is closed.
+    """
+
+    def __init__(  # noqa: PLR0913 - every part by its name
+        self,
+        *,
+        files: FileServers,
+        query: Callable[[str], Awaitable[VideoTask]],
+        policy: DownloadPolicy,
+        retry: RetryPolicy,
+        random: Callable[[], float],
+        unix_clock: Callable[[], float],
+        closed: anyio.Event,
+    ) -> None:
+        self._query = query
+        self._unix_clock = unix_clock
+        self._closed = closed
+        self._turns = anyio.Semaphore(policy.parallel)
+        self._disk = anyio.CapacityLimiter(min(policy.parallel, _DISK_THREADS))
+        self._fetcher = Fetcher(
+            files=files,
+            policy=policy,
+            retry=retry,
+            budget=RetryBudget(),
+            random=random,
+            unix_clock=unix_clock,
+            rest=self._rest,
+        )
+
+    async def save(
+        self,
+        task: VideoTask | str,
+        target: Path,
+        *,
+        on_existing: OnExisting = OnExisting.REFUSE,
+        on_progress: ProgressHook | None = None,
+    ) -> Download:
+        """Save the video of a completed task as a file.
+
+        Args:
+            task: The task, or its id.
+            target: The file to be written.
+            on_existing: What to do where it is there already.
+            on_progress: Called with a `DownloadProgress` about once a megabyte.
+
+        Raises:
+            DownloadError: When it was not saved; see its subclasses.
+            QueryRefused: When the service will not tell the URL.
+            QueryFailed: When the service could not be asked for the URL.
+            SessionClosed: When the session is closed.
+        """
+        file = FileDestination(target=target, on_existing=on_existing, disk=self._disk)
+        return await self.save_to(task, file, on_progress=on_progress)
+
+    async def save_to(
+        self,
+        task: VideoTask | str,
+        destination: Destination[ResultT],
+        *,
+        on_progress: ProgressHook | None = None,
+    ) -> ResultT:
+        """Bring the video of a completed task to a destination; see `save`.
+
+        Raises:
+            VideosError: As `save` does, and what the destination raises.
+        """
+        links = _TaskLinks(
+            task, query=self._query, unix_clock=self._unix_clock, target=destination.name
+        )
+        async with self._turns:
+            if self._closed.is_set():
+                raise SessionClosed
+            return await self._fetcher.fetch(
+                links, destination, task_id=links.task_id, on_progress=on_progress
+            )
+
+    async def _rest(self, pause_s: float) -> None:
+        with anyio.move_on_after(pause_s):
+            await self._closed.wait()
+            raise SessionClosed
+
+
+class _TaskLinks:
+    """The URLs of one task's video, the fresh ones included."""
+
+    def __init__(
+        self,
+        task: VideoTask | str,
+        *,
+        query: Callable[[str], Awaitable[VideoTask]],
+        unix_clock: Callable[[], float],
+        target: str,
+    ) -> None:
+        self.task_id = task if isinstance(task, str) else task.id
+        self._task = None if isinstance(task, str) else task
+        self._query = query
+        self._unix_clock = unix_clock
+        self._target = target
+        # Whether the service gave the URL just now; one that brought bytes may run out again.
+        self._is_fresh = False
+        self._url: FileUrl | None = None
+
+    async def current(self) -> FileUrl:
+        """Give the URL to be tried; one that says that it has run out is not.
+
+        Raises:
+            VideoUnavailable: When there is none.
+            QueryRefused: When the service will not tell.
+            QueryFailed: When the service could not be asked.
+        """
+        if self._url is None:
+            task = self._task
+            if task is None or task.video_url is None or self._has_run_out(task.video_url):
+                task = await self._ask()
+            if task.video_url is None:
+                reason = _no_url_reason(task)
+                raise VideoUnavailable(task_id=self.task_id, target=self._target, reason=reason)
+            self._url = FileUrl(task.video_url)
+        return self._url
+
+    def works(self) -> None:
+        """Take note that the URL brought bytes: should it run out, a fresh one is worth a try."""
+        self._is_fresh = False
+
+    async def renew(self, refusal: Gone) -> None:
+        """Ask the service for a fresh URL.
+
+        Raises:
+            VideoExpired: When the refused one was fresh, or there is none any more.
+            QueryRefused: When the service will not tell.
+            QueryFailed: When the service could not be asked.
+        """
+        if self._is_fresh:
+            raise self._expired(f"its URL does not work any more: {refusal.reason}", refusal)
+        try:
+            task = await self._ask()
+        except TaskNotFound:
+            reason = f"{refusal.reason}, and the service does not know the task any more"
+        else:
+            if task.video_url is not None:
+                self._url = FileUrl(task.video_url)
+                return
+            reason = f"{refusal.reason}, and the service has no URL for it any more"
+        raise self._expired(reason, refusal)
+
+    async def _ask(self) -> VideoTask:
+        self._task = await self._query(self.task_id)
+        self._is_fresh = True
+        return self._task
+
+    def _has_run_out(self, url: str) -> bool:
+        end_s = expires_at_s(url)
+        return end_s is not None and end_s <= self._unix_clock()
+
+    def _expired(self, reason: str, refusal: Gone) -> VideoExpired:
+        created = None if self._task is None else self._task.created
+        age_s = None if created is None else max(0.0, self._unix_clock() - created)
+        return VideoExpired(
+            task_id=self.task_id,
+            target=self._target,
+            reason=reason,
+            age_s=age_s,
+            http_status=refusal.status,
+        )
+
+
+def _no_url_reason(task: VideoTask) -> str:
+    if task.status == Status.COMPLETED:
+        return "the service completed it without a URL: query it again later"
+    if task.status == Status.FAILED:
+        return f"the task failed: {task.error or 'the service gave no reason'}"
+    return f"the task is {task.status}: wait for it first"
