@@ -2,12 +2,10 @@
 
 The theory: a request is pulled from the input only when a submitter is free for it, and from then
 on it is in exactly one place: *submitting* (judged, waiting for its turn, or its create call is
-under way), *in progress* (accepted, its id in the schedule), or *ended*. `BatchCounts` says how
-many are where, and the numbers add up to what was pulled at any time.
-
-A create call whose bytes have left may be billed, so it is the one thing that leaving a batch
-does not cut off at once: each runs in a shielded scope of its own, and gets the grace time to
-bring its id home.
+under way), *in progress* (accepted, its id in the schedule), *downloading* (completed, its file
+to be saved) or *ended*. `BatchCounts` says how many are where, and the numbers add up to what was
+pulled at any time. With a journal, what an earlier run left is pulled as well, into the place
+where it was.
 """
 
 from __future__ import annotations
@@ -24,18 +22,15 @@ import attrs
 
 from videos_async._follow import Follower
 from videos_async._plan import BatchCounts, BatchOptions, TransitionHook, Workshop
+from videos_async._posting import Posting
 from videos_async._recorder import Recorder, replayed
-from videos_async._states import IN_PROGRESS, JournalEntry
-from videos_async._stream import Signal, TransitionStream
+from videos_async._states import IN_PROGRESS, JournalEntry, KeyState
+from videos_async._stream import TransitionStream
 from videos_async._transport import SentMark
 from videos_async.errors import (
-    AccountRefused,
     InvalidRequest,
     JournalWriteFailed,
     Key,
-    NotSent,
-    SubmissionError,
-    SubmissionUncertain,
     VideosError,
     Violation,
 )
@@ -44,14 +39,6 @@ from videos_async.models import End, Status, Transition, VideoRequest, VideoTask
 __all__ = ["Batch"]
 
 logger = logging.getLogger("videos_async")
-
-
-@attrs.define(eq=False)
-class _Post:
-    """One create call under way."""
-
-    scope: anyio.CancelScope
-    mark: SentMark
 
 
 class Batch(TransitionStream):
@@ -69,6 +56,13 @@ class Batch(TransitionStream):
         super().__init__()
         self._recorder = recorder
         self._input = recorder.input
+        self._saving = workshop.saving
+        self._posting = Posting(
+            workshop.submit,
+            recorder,
+            max_submissions=options.max_submissions,
+            grace_s=options.grace_s,
+        )
         self._options = options
         self._workshop = workshop
         self._schedule = workshop.schedule
@@ -76,12 +70,8 @@ class Batch(TransitionStream):
             schedule=workshop.schedule,
             poll=workshop.poll,
             workers=workshop.pollers,
-            emit=self._deliver,
+            emit=self._observed,
         )
-        self._posts: set[_Post] = set()
-        self._post_ended = Signal()
-        self._may_be_billed = 0
-        self._stop_reason: str | None = None
         self._journal_failure: JournalWriteFailed | None = None
         self._deadline_s: float | None = None
         self._is_leaving = False
@@ -91,6 +81,7 @@ class Batch(TransitionStream):
         self._submitting = 0
         self._unseen: set[Key] = set()
         self._in_progress: Counter[Status] = Counter()
+        self._downloading = 0
         self._ended: Counter[End] = Counter()
         self.hook_failures = 0
         """How often `on_transition` raised; each time was logged."""
@@ -106,6 +97,7 @@ class Batch(TransitionStream):
             submitting=self._submitting,
             unseen=len(self._unseen),
             in_progress={status: n for status, n in self._in_progress.items() if n},
+            downloading=self._downloading,
             ended=dict(self._ended),
         )
 
@@ -127,6 +119,8 @@ class Batch(TransitionStream):
 
     async def _prepare(self) -> None:
         self._recorder.on_failure = self._journal_failed
+        if self._saving is not None:
+            await self._saving.prepare()
         await self._recorder.open()
 
     async def _close(self) -> Exception | None:
@@ -136,7 +130,7 @@ class Batch(TransitionStream):
         """Send nothing more; what is under way is followed to its end, and this told then."""
         if self._journal_failure is None:
             self._journal_failure = failure
-        self._stop(str(failure))
+        self._posting.stop(str(failure))
 
     async def _drive(self) -> None:
         async with anyio.create_task_group() as group:
@@ -144,24 +138,20 @@ class Batch(TransitionStream):
                 self._deadline_s = anyio.current_time() + self._options.batch_timeout
                 group.start_soon(self._stop_at, self._deadline_s)
             group.start_soon(self._submit_all)
-            await self._follower.run()
+            async with anyio.create_task_group() as work:
+                if self._saving is not None:
+                    work.start_soon(self._saving.run, self._recorder, self._saved)
+                await self._follower.run()
+                if self._saving is not None:
+                    self._saving.seal()
             group.cancel_scope.cancel()
         self._failure = self._journal_failure or self._input.failure
 
     async def _stop_at(self, deadline_s: float) -> None:
         await anyio.sleep_until(deadline_s)
-        self._stop(f"the batch's deadline of {self._options.batch_timeout:g} s has passed")
+        self._posting.stop(f"the batch's deadline of {self._options.batch_timeout:g} s has passed")
         # The rest of the input ends as not sent, but is not waited for.
         self._input.hurry(self._options.grace_s)
-
-    def _stop(self, reason: str) -> None:
-        """Submit nothing more; what is already under way at the service goes on."""
-        if self._stop_reason is None:
-            self._stop_reason = reason
-        for post in self._posts:
-            if post.mark.revoke():
-                post.scope.cancel()
-        self._post_ended.send()
 
     async def _submit_all(self) -> None:
         try:
@@ -180,6 +170,10 @@ class Batch(TransitionStream):
             self._pulled += 1
             if entry.state in IN_PROGRESS:
                 await self._watch_again(entry)
+            elif entry.state is KeyState.COMPLETED and self._saving is not None:
+                self._recorder.follow(entry)
+                self._downloading += 1
+                self._saving.add(replayed(entry), staged=entry.file)
             else:
                 self._submitting += 1
                 await self._deliver(replayed(entry))
@@ -214,13 +208,11 @@ class Batch(TransitionStream):
             except BaseException:
                 # Whatever ends the work here, the request does not go with it.
                 change = self._ended_unseen(
-                    key, request, self._cut_off(key, request, mark), started_s
+                    key, request, self._posting.cut_off(key, request, mark), started_s
                 )
                 self._settle(change)
                 self._undelivered(change)
                 raise
-            if isinstance(outcome, AccountRefused):
-                self._stop(f"the service refused the account: {outcome.reason}")
             await self._take_in(key, request, outcome, started_s)
 
     async def _take_in(
@@ -242,7 +234,7 @@ class Batch(TransitionStream):
                 request=request,
             )
         if change is not None:
-            await self._deliver(change)
+            await self._observed(change)
         self._follower.added()
 
     def _ended_unseen(
@@ -273,65 +265,32 @@ class Batch(TransitionStream):
         found = self._workshop.judge(request) if flaw is None else (flaw,)
         if found:
             return InvalidRequest(violations=found, key=key)
-        if self._stop_reason is None:
-            await self._within_budget()
-        if self._stop_reason is not None:
-            return self._not_sent(key, request)
-        self._may_be_billed += 1
-        outcome = await self._post(key, request, mark)
-        if not isinstance(outcome, (VideoTask, SubmissionUncertain)):
-            self._may_be_billed -= 1
-        self._post_ended.send()
-        return outcome
-
-    async def _within_budget(self) -> None:
-        """Wait until the next create call is certainly not one too many, or stop."""
-        limit = self._options.max_submissions
-        while limit is not None and self._may_be_billed >= limit and self._stop_reason is None:
-            if not self._posts:
-                self._stop(f"max_submissions={limit} are used up")
-                return
-            # One of those under way may yet turn out not to be billed.
-            await self._post_ended.wait()
-
-    async def _post(
-        self, key: Key, request: VideoRequest, mark: SentMark
-    ) -> VideoTask | SubmissionError:
-        post = _Post(anyio.CancelScope(shield=True), mark)
-        self._posts.add(post)
-        try:
-            with post.scope:
-                return await self._workshop.submit(
-                    request,
-                    key=key,
-                    mark=mark,
-                    idempotency_key=self._recorder.idempotency_key(key),
-                    intent=self._recorder.intent(key),
-                )
-        except SubmissionError as error:
-            return error
-        except JournalWriteFailed as failure:
-            self._journal_failed(failure)
-            return self._not_sent(key, request)
-        finally:
-            self._posts.discard(post)
-        return self._cut_off(key, request, mark)
-
-    def _cut_off(self, key: Key, request: VideoRequest, mark: SentMark) -> SubmissionError:
-        """Tell what became of a request whose submission was not let come to its end."""
-        if not mark.sent:
-            return self._not_sent(key, request)
-        reason = f"no answer came within the grace time of {self._options.grace_s:g} s"
-        return SubmissionUncertain(request=request, key=key, reason=reason)
-
-    def _not_sent(self, key: Key, request: VideoRequest) -> NotSent:
-        reason = self._stop_reason or "the batch was left"
-        return NotSent(request=request, key=key, reason=reason, attempts=0)
+        return await self._posting.post(key, request, mark)
 
     # --- delivery ------------------------------------------------------------------------
 
+    async def _observed(self, change: Transition) -> None:
+        """Take in what was seen of a task; with a directory, its file is part of its end."""
+        if self._saving is None or change.end is not End.COMPLETED or self._is_leaving:
+            await self._deliver(change)
+            return
+        self._recorder.note(change, is_last=False)
+        self._uncount(change)
+        self._downloading += 1
+        self._saving.add(change)
+
+    async def _saved(self, change: Transition) -> None:
+        """Take in what became of a file."""
+        self._recorder.saved(change)
+        self._downloading -= 1
+        self._count_end(change)
+        await self._hand_out(change)
+
     async def _deliver(self, change: Transition) -> None:
         self._settle(change)
+        await self._hand_out(change)
+
+    async def _hand_out(self, change: Transition) -> None:
         if self._is_leaving:
             self._undelivered(change)
             return
@@ -361,20 +320,24 @@ class Batch(TransitionStream):
         """Write a transition down, and count it."""
         if not change.is_replayed:
             self._recorder.note(change)
-        self._count(change)
-
-    def _count(self, change: Transition) -> None:
-        if change.previous is None:
-            if change.key in self._unseen:
-                self._unseen.discard(change.key)
-            else:
-                self._submitting -= 1
-        else:
-            self._in_progress[change.previous] -= 1
-        if change.end is not None:
-            self._ended[change.end] += 1
+        self._uncount(change)
+        if change.is_end:
+            self._count_end(change)
         elif change.status is not None:
             self._in_progress[change.status] += 1
+
+    def _uncount(self, change: Transition) -> None:
+        """Take a request out of where it was."""
+        if change.previous is not None:
+            self._in_progress[change.previous] -= 1
+        elif change.key in self._unseen:
+            self._unseen.discard(change.key)
+        else:
+            self._submitting -= 1
+
+    def _count_end(self, change: Transition) -> None:
+        if change.end is not None:
+            self._ended[change.end] += 1
 
     def _undelivered(self, change: Transition) -> None:
         self._undelivered_changes.append(change)
@@ -384,20 +347,19 @@ class Batch(TransitionStream):
     async def _leave(self) -> None:
         self._is_leaving = True
         self._input.close()
-        self._stop("the batch was left")
-        deadline_s = anyio.current_time() + self._options.grace_s
-        for post in self._posts:
-            post.scope.deadline = min(post.scope.deadline, deadline_s)
-        while self._posts:
-            await self._post_ended.wait()
+        await self._posting.leave()
 
     def _abandon(self) -> None:
-        for post in self._posts:
-            post.scope.cancel()
+        self._posting.abandon()
 
     def _left(self) -> None:
         for change in self._schedule.leave(anyio.current_time()):
             self._settle(change)
+            self._undelivered(change)
+        for change in () if self._saving is None else self._saving.left():
+            # Completed, and its file to be fetched: by hand, or by whoever resumes the journal.
+            self._downloading -= 1
+            self._count_end(change)
             self._undelivered(change)
 
 

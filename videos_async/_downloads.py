@@ -74,6 +74,7 @@ class Downloads:
         *,
         on_existing: OnExisting = OnExisting.REFUSE,
         on_progress: ProgressHook | None = None,
+        on_whole: Callable[[Download], Awaitable[None]] | None = None,
     ) -> Download:
         """Save the video of a completed task as a file.
 
@@ -82,6 +83,7 @@ class Downloads:
             target: The file to be written.
             on_existing: What to do where it is there already.
             on_progress: Called with a `DownloadProgress` about once a megabyte.
+            on_whole: Called when the file is whole, just before it gets its name.
 
         Raises:
             DownloadError: When it was not saved; see its subclasses.
@@ -89,7 +91,9 @@ class Downloads:
             QueryFailed: When the service could not be asked for the URL.
             SessionClosed: When the session is closed.
         """
-        file = FileDestination(target=target, on_existing=on_existing, disk=self._disk)
+        file = FileDestination(
+            target=target, on_existing=on_existing, disk=self._disk, on_whole=on_whole
+        )
         return await self.save_to(task, file, on_progress=on_progress)
 
     async def save_to(

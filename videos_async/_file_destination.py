@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
@@ -35,11 +35,13 @@ class FileDestination:
         target: Its name.
         on_existing: What to do where it is there already.
         disk: How many threads may be busy with files at a time.
+        on_whole: Called when the file is whole, just before it gets its name; or None.
     """
 
     target: Path
     on_existing: OnExisting
     disk: anyio.CapacityLimiter
+    on_whole: Callable[[Download], Awaitable[None]] | None = None
 
     @property
     def name(self) -> str:
@@ -122,14 +124,17 @@ class FileWriting:
 
     async def finish(self, received: Received) -> Download:
         """Flush, rename, flush the directory."""
-        await self._off_loop(self._open_part.finish)
-        return Download(
+        download = Download(
             path=self._destination.target,
             size_bytes=received.size_bytes,
             sha256=received.sha256,
             media_type=received.media_type,
             is_verified=received.is_verified,
         )
+        if self._destination.on_whole is not None:
+            await self._destination.on_whole(download)
+        await self._off_loop(self._open_part.finish)
+        return download
 
     async def close(self) -> None:
         """Keep what is there for the next call."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 import anyio.lowlevel
 import attrs
 
-from videos_async._calls import Intent
 from videos_async._follow import PollCall
 from videos_async._input import Input, Requests
+from videos_async._posting import SubmitCall
+from videos_async._saving import Saving
 from videos_async._schedule import Schedule
 from videos_async._settings import at_least, timeout_flaw, whole_at_least
-from videos_async._transport import SentMark
 from videos_async.errors import ConfigurationError, InvalidRequest, Key, Violation
-from videos_async.models import End, Status, Transition, VideoRequest, VideoTask
+from videos_async.models import End, Status, Transition, VideoRequest
 
 __all__ = [
     "BatchCounts",
@@ -30,20 +30,6 @@ __all__ = [
 TransitionHook: TypeAlias = Callable[[Transition], Awaitable[None] | None]
 
 
-class SubmitCall(Protocol):
-    """Submits one valid request and raises where that brings no task."""
-
-    async def __call__(
-        self,
-        request: VideoRequest,
-        *,
-        key: Key | None,
-        mark: SentMark,
-        idempotency_key: str,
-        intent: Intent | None,
-    ) -> VideoTask: ...
-
-
 @attrs.frozen(kw_only=True)
 class BatchCounts:
     """Where the requests of a batch are; the numbers add up to `pulled`.
@@ -53,6 +39,7 @@ class BatchCounts:
         submitting: Not accepted and not ended yet.
         unseen: Accepted, as the journal says, and never seen at the service yet.
         in_progress: Accepted and not ended yet, by the status last seen.
+        downloading: Completed, and the file not saved yet.
         ended: Ended, by the way they did.
     """
 
@@ -60,6 +47,7 @@ class BatchCounts:
     submitting: int
     unseen: int = 0
     in_progress: Mapping[Status, int]
+    downloading: int = 0
     ended: Mapping[End, int]
 
 
@@ -111,6 +99,7 @@ class Workshop:
         submitters: How many requests are being submitted at a time.
         poll: Makes a result call.
         pollers: How many polls are in flight at a time.
+        saving: Saves the files, or None to leave them where they are; the batch's own.
     """
 
     schedule: Schedule
@@ -119,6 +108,7 @@ class Workshop:
     submitters: int
     poll: PollCall
     pollers: int
+    saving: Saving | None = None
 
 
 @attrs.frozen(kw_only=True)

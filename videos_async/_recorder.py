@@ -13,18 +13,21 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sized
+from collections.abc import AsyncIterator, Awaitable, Callable, Sized
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
 from videos_async._calls import Intent
+from videos_async._download import Download
 from videos_async._input import Input, Requests
 from videos_async._journal_writer import JournalWriter, JournalWriters
 from videos_async._rows import key_to_text, request_to_text
-from videos_async._states import IN_PROGRESS, JournalEntry, KeyState
+from videos_async._states import IN_PROGRESS, JournalEntry, KeyState, SavedFile
 from videos_async.errors import (
     InvalidRequest,
     JournalWriteFailed,
@@ -34,14 +37,17 @@ from videos_async.errors import (
     NotSubmitted,
     SubmissionRefused,
     SubmissionUncertain,
+    VideoExpired,
     VideosError,
     Violation,
 )
 from videos_async.models import Status, Transition, VideoRequest, VideoTask
 
-__all__ = ["JournalRecorder", "Pulled", "Recorder", "replayed"]
+__all__ = ["JournalRecorder", "Pulled", "Recorder", "download_of", "replayed"]
 
 logger = logging.getLogger("videos_async")
+
+StagingCall: TypeAlias = Callable[[Download], Awaitable[None]]
 
 _PLANNED_AT_ONCE: Final = 256
 _TAKEN_UP: Final = frozenset(KeyState) - {KeyState.PLANNED, KeyState.INTENT}
@@ -101,8 +107,18 @@ class Recorder:
     async def accepted(self, key: Key, task: VideoTask) -> None:
         """Write down the id of what was paid for."""
 
-    def note(self, change: Transition) -> None:
-        """Write down what was observed."""
+    def note(self, change: Transition, *, is_last: bool = True) -> None:
+        """Write down what was observed; `is_last` where nothing follows on an end."""
+
+    def follow(self, entry: JournalEntry) -> None:
+        """Expect more of a key that was taken up."""
+
+    def staging(self, key: Key) -> StagingCall | None:  # noqa: ARG002 - as above
+        """Make what is called with a file that is whole, before it gets its name."""
+        return None
+
+    def saved(self, change: Transition) -> None:
+        """Write down what became of a file."""
 
 
 class JournalRecorder(Recorder):
@@ -298,7 +314,7 @@ class JournalRecorder(Recorder):
                 yield self._taken_up(entry)
 
     def _taken_up(self, entry: JournalEntry) -> JournalEntry:
-        if entry.state in IN_PROGRESS or entry.state is KeyState.COMPLETED:
+        if entry.state in IN_PROGRESS:
             self._live[entry.key] = entry
         return entry
 
@@ -337,7 +353,7 @@ class JournalRecorder(Recorder):
         except JournalWriteFailed:
             logger.exception("task %s of %r is not in the journal yet", task.id, key)
 
-    def note(self, change: Transition) -> None:
+    def note(self, change: Transition, *, is_last: bool = True) -> None:
         """Write down what was observed."""
         entry = self._live.get(change.key)
         if entry is None:
@@ -346,8 +362,32 @@ class JournalRecorder(Recorder):
         after = _after(entry, change, time.time())
         if after is not entry or change.key in self._unwritten:
             self._put(after)
-        if change.is_end:
+        if change.is_end and is_last:
             del self._live[change.key]
+
+    def follow(self, entry: JournalEntry) -> None:
+        """Expect more of a key that was taken up."""
+        self._live[entry.key] = entry
+
+    def staging(self, key: Key) -> StagingCall:
+        """Make what is called with a file that is whole, before it gets its name."""
+        return partial(self._stage, key)
+
+    async def _stage(self, key: Key, download: Download) -> None:
+        entry = self._live[key].stage(_file_of(download))
+        # Not an intent: a file that stands there unknown to the journal costs a download at most.
+        with suppress(JournalWriteFailed):
+            await self._writer.commit(entry)
+        self._live[key] = entry
+
+    def saved(self, change: Transition) -> None:
+        """Write down what became of a file."""
+        entry = self._live.pop(change.key)
+        now = time.time()
+        if change.download is not None:
+            self._writer.write(entry.save(_file_of(change.download), now))
+        elif isinstance(change.error, VideoExpired):
+            self._writer.write(entry.expire(change.error, now))
 
     def _put(self, entry: JournalEntry) -> None:
         self._live[entry.key] = entry
@@ -397,6 +437,7 @@ def replayed(entry: JournalEntry) -> Transition:
     """Make the end of a key that had ended before once more."""
     status = None if entry.task is None else entry.task.status
     error: VideosError | None = entry.error
+    is_saved = entry.state is KeyState.DOWNLOADED
     if entry.state is KeyState.ABANDONED:
         error = KeyAbandoned(key=entry.key, task_id=entry.task_id)
     return Transition(
@@ -408,7 +449,30 @@ def replayed(entry: JournalEntry) -> Transition:
         elapsed=entry.elapsed_s,
         error=error,
         request=entry.request,
+        download=download_of(entry.file) if is_saved and entry.file is not None else None,
         is_replayed=True,
+    )
+
+
+def _file_of(download: Download) -> SavedFile:
+    return SavedFile(
+        # As it is found from wherever a later run is started.
+        path=str(download.path.absolute()),
+        size_bytes=download.size_bytes,
+        sha256=download.sha256,
+        media_type=download.media_type,
+        is_verified=download.is_verified,
+    )
+
+
+def download_of(file: SavedFile) -> Download:
+    """Tell of a file what was told when it was saved."""
+    return Download(
+        path=Path(file.path),
+        size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        media_type=file.media_type,
+        is_verified=file.is_verified,
     )
 
 

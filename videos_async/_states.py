@@ -149,7 +149,8 @@ class JournalEntry:
         task_id: The id of its task, or None while it has none.
         task: The last snapshot of its task, or None. Its `video_url` and `extra` are not kept.
         error: Why it ended without a video, or None.
-        file: Where its video was saved, or None.
+        file: Where its video was saved, or None. While it is only ``completed``: where it may
+            have been, had the process not ended just then.
         rearmed: How many times one more create call was allowed.
         idempotency: Which of its create calls are one and the same to a service that
             understands an ``Idempotency-Key``: raised where a new generation is wanted.
@@ -227,6 +228,11 @@ class JournalEntry:
         """Take in that its video stands in a file."""
         self._check(_Arrow.SAVE)
         return attrs.evolve(self, state=_S.DOWNLOADED, changed_at=at, file=file)
+
+    def stage(self, file: SavedFile) -> JournalEntry:
+        """Take in what its file is, just before the file gets its name."""
+        self._check(_Arrow.SAVE)
+        return attrs.evolve(self, file=file)
 
     def expire(self, error: VideosError, at: float) -> JournalEntry:
         """Take in that its video is gone for good."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import attrs
 
@@ -21,10 +21,14 @@ from videos_async.errors import (
     NotSubmitted,
     SubmissionRefused,
     SubmissionUncertain,
+    VideoExpired,
     VideosError,
     WaitTimeout,
     WatchLeft,
 )
+
+if TYPE_CHECKING:
+    from videos_async._download import Download
 
 __all__ = ["End", "Mode", "Status", "Transition", "VideoRequest", "VideoTask"]
 
@@ -268,6 +272,8 @@ class End(Enum):
     TIMED_OUT = "timed out"
     LOST_SIGHT = "lost sight of"
     LEFT = "left"
+    NOT_SAVED = "not saved"
+    EXPIRED = "expired"
     ABANDONED = "abandoned"
 
 
@@ -302,6 +308,7 @@ class Transition:
             was pulled.
         error: Why the task ended without a video; None at every other transition.
         request: In a batch, what was asked for; None elsewhere.
+        download: The file that the video was saved to, where a batch was told to; else None.
         is_replayed: Whether this was not observed now but told by the journal of an earlier run.
     """
 
@@ -313,6 +320,7 @@ class Transition:
     elapsed: float
     error: VideosError | None = None
     request: VideoRequest | None = None
+    download: Download | None = None
     is_replayed: bool = False
 
     @property
@@ -323,6 +331,9 @@ class Transition:
     @property
     def end(self) -> End | None:
         """How the task ended, or None while it has not."""
+        is_completed = self.status == Status.COMPLETED
         if self.error is None:
-            return End.COMPLETED if self.status == Status.COMPLETED else None
+            return End.COMPLETED if is_completed else None
+        if is_completed:
+            return End.EXPIRED if isinstance(self.error, VideoExpired) else End.NOT_SAVED
         return next(end for kind, end in _END_OF_ERROR if isinstance(self.error, kind))

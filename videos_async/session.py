@@ -25,6 +25,7 @@ from videos_async._limiter import RateLimit
 from videos_async._plan import BatchOptions, DryRun, TransitionHook, Workshop, dry_run
 from videos_async._recorder import JournalRecorder, Recorder
 from videos_async._retry import RetryPolicy
+from videos_async._saving import Saving
 from videos_async._schedule import PollPolicy, Schedule
 from videos_async._settings import (
     check_hosts,
@@ -129,7 +130,7 @@ class VideosSession:
         self._poll = _policy("poll", poll, PollPolicy)
         self._retry = _policy("retry", retry, RetryPolicy)
         self._limit = _policy("limit", limit, RateLimit)
-        policy = _policy("downloads", downloads, DownloadPolicy)
+        policy = self._download_policy = _policy("downloads", downloads, DownloadPolicy)
         # Jitter decorrelates clients; nothing secret hangs on it.
         self._random = random.Random().random  # noqa: S311
         self._transport = Transport(
@@ -384,6 +385,8 @@ class VideosSession:
         grace_s: float = 10.0,
         on_transition: TransitionHook | None = None,
         journal: str | os.PathLike[str] | None = None,
+        download_to: str | os.PathLike[str] | None = None,
+        on_existing: OnExisting = OnExisting.REFUSE,
     ) -> Batch:
         """Submit many requests and follow them to their ends in one stream of transitions.
 
@@ -416,9 +419,13 @@ class VideosSession:
                 what had ended ends again with `Transition.is_replayed`. A list or the like is
                 planned into it whole before anything is sent; of an iterator of unknown length
                 it holds what was pulled.
+            download_to: A directory to save the videos in, made where it is missing. A file is
+                named after its key, and the request ends once it is saved
+                (`Transition.download`) or could not be, with its `DownloadError`.
+            on_existing: What to do where a file is there already.
 
         Raises:
-            ConfigurationError: An option is wrong.
+            ConfigurationError: An option is wrong, or the directory cannot be made.
             JournalError: When the block is entered: the journal cannot be used; nothing is sent.
                 At the end of the iteration: it could not be written.
         """
@@ -429,14 +436,15 @@ class VideosSession:
             grace_s=grace_s,
             on_transition=on_transition,
         )
+        saving = self._saving(download_to, on_existing)
         if journal is None:
-            return self._batch(Recorder(requests), options)
+            return self._batch(Recorder(requests), options, saving)
         recorder = JournalRecorder(
             requests, path=_place(journal), writers=self._journals, may_create=True
         )
-        return self._batch(recorder, options)
+        return self._batch(recorder, options, saving)
 
-    def resume(
+    def resume(  # noqa: PLR0913 - as above
         self,
         journal: str | os.PathLike[str],
         *,
@@ -445,6 +453,8 @@ class VideosSession:
         max_submissions: int | None = None,
         grace_s: float = 10.0,
         on_transition: TransitionHook | None = None,
+        download_to: str | os.PathLike[str] | None = None,
+        on_existing: OnExisting = OnExisting.REFUSE,
     ) -> Batch:
         """Go on with the batch of a journal, without its input; see `batch`.
 
@@ -467,9 +477,23 @@ class VideosSession:
         recorder = JournalRecorder(
             iter(()), path=_place(journal), writers=self._journals, may_create=False
         )
-        return self._batch(recorder, options)
+        return self._batch(recorder, options, self._saving(download_to, on_existing))
 
-    def _batch(self, recorder: Recorder, options: BatchOptions) -> Batch:
+    def _saving(
+        self, directory: str | os.PathLike[str] | None, on_existing: OnExisting
+    ) -> Saving | None:
+        if directory is None:
+            return None
+        return Saving(
+            self._downloads,
+            Path(directory),
+            on_existing=on_existing,
+            workers=self._download_policy.parallel,
+        )
+
+    def _batch(
+        self, recorder: Recorder, options: BatchOptions, saving: Saving | None = None
+    ) -> Batch:
         return Batch(
             recorder,
             options=options,
@@ -480,6 +504,7 @@ class VideosSession:
                 submitters=self._limit.submits_in_flight,
                 poll=self._calls.query_once,
                 pollers=self._limit.queries_in_flight,
+                saving=saving,
             ),
         )
 
