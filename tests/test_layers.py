@@ -19,7 +19,7 @@ PACKAGE: Final = Path(videos_async.__file__).parent
 
 # Bottom to top: a room imports from the rows before its own, never from its own row or a later one.
 LAYERS: Final = (
-    ("errors",),
+    ("errors", "_download"),
     (
         "models",
         "_version",
@@ -35,7 +35,6 @@ LAYERS: Final = (
         "specs",
         "_scalars",
         "_contents",
-        "_download",
         "_download_policy",
         "_expiry",
         "_pace",

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import attrs
 
+from videos_async._download import Download
 from videos_async.errors import (
     GenerationFailed,
     InvalidRequest,
@@ -26,9 +27,6 @@ from videos_async.errors import (
     WaitTimeout,
     WatchLeft,
 )
-
-if TYPE_CHECKING:
-    from videos_async._download import Download
 
 __all__ = ["End", "Mode", "Status", "Transition", "VideoRequest", "VideoTask"]
 
