@@ -66,7 +66,8 @@ def raw_session(server: RawServer, **options: Any) -> VideosSession:
 
 
 def assert_adds_up(counts: BatchCounts) -> None:
-    parts = (counts.submitting, *counts.in_progress.values(), *counts.ended.values())
+    waiting = (counts.submitting, counts.unseen, counts.downloading)
+    parts = (*waiting, *counts.in_progress.values(), *counts.ended.values())
     assert min(parts) >= 0
     assert sum(parts) == counts.pulled
 

@@ -17,15 +17,14 @@ import attrs
 from videos_async._states import JournalEntry, KeyState, SavedFile
 from videos_async.errors import (
     AccountRefused,
-    DownloadError,
     GenerationFailed,
     InvalidRequest,
     Key,
     SubmissionError,
     SubmissionRefused,
     SubmissionUncertain,
+    VideoExpired,
     VideosError,
-    VideoUnavailable,
     Violation,
     shorten,
     without_signatures,
@@ -219,8 +218,13 @@ def _error_to_text(error: VideosError) -> str:
             ]
         case GenerationFailed():
             told["reason"] = _told(error.reason)
-        case DownloadError():
-            told |= {"target": error.target, "reason": without_signatures(error.reason)}
+        case VideoExpired():
+            told |= {
+                "target": error.target,
+                "reason": without_signatures(error.reason),
+                "age_s": error.age_s,
+                "http_status": error.http_status,
+            }
         case _:
             raise TypeError(f"a {told['kind']} ends no key of a journal")
     return _encode(told)
@@ -243,7 +247,9 @@ def _error_from_text(
         raise ValueError(f"a {kind} has a task")
     if kind == GenerationFailed.__name__:
         return GenerationFailed(task_id=task_id, task=task, key=key, reason=told["reason"])
-    return VideoUnavailable(task_id=task_id, target=told["target"], reason=told["reason"])
+    if kind == VideoExpired.__name__:
+        return VideoExpired(task_id=task_id, **told)
+    raise ValueError(f"a {kind} ends no key of a journal")
 
 
 def _told(text: str | None) -> str | None:
