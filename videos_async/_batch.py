@@ -292,7 +292,9 @@ class Batch(TransitionStream):
 
     async def _hand_out(self, change: Transition) -> None:
         if self._is_leaving:
-            self._undelivered(change)
+            # What had ended before is not left unfinished now.
+            if not change.is_replayed:
+                self._undelivered(change)
             return
         if self._options.on_transition is not None:
             try:
@@ -346,7 +348,7 @@ class Batch(TransitionStream):
 
     async def _leave(self) -> None:
         self._is_leaving = True
-        self._input.close()
+        self._recorder.close()
         await self._posting.leave()
 
     def _abandon(self) -> None:

@@ -85,6 +85,10 @@ class Recorder:
         """Let go of everything; return what could not be written to the last."""
         return None
 
+    def close(self) -> None:
+        """Pull no more."""
+        self.input.close()
+
     async def pull(self) -> Pulled | None:
         """Take the next request to be submitted."""
         pulled = await self.input.pull()
@@ -149,6 +153,7 @@ class JournalRecorder(Recorder):
         self._is_partial = is_partial
         self._opened: JournalWriter | None = None
         self._is_fresh = True
+        self._is_closed = False
         self._revision = 0
         self._turn = anyio.Lock(fast_acquire=True)
         # Of a list the requests are at hand, and need not be read back.
@@ -228,8 +233,15 @@ class JournalRecorder(Recorder):
 
     # --- pulling -------------------------------------------------------------------------
 
+    def close(self) -> None:
+        """Pull no more; what is planned stays so."""
+        super().close()
+        self._is_closed = True
+
     async def pull(self) -> Pulled | None:
         """Take the next request that the journal has planned, then of the input."""
+        if self._is_closed:
+            return None
         if self._flawed:
             return self._flawed.popleft()
         async with self._turn:
