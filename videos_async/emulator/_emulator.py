@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import ipaddress
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import attrs
-from aiohttp import web
 from anyio.lowlevel import checkpoint
 
 from ._checks import at_least, check, member_of, positive, whole_number
 from ._clock import Clock, ScaledClock
 from ._media import Media, MediaStore
+from ._port import Port
 from ._rules import CONTRACT_MODELS, ModelRules
-from ._server import BASE_PATH, RequestCounts, WireServer
+from ._script import FaultScript, FaultSource, as_fault
+from ._server import BASE_PATH, WireServer
 from ._service import EmulatedTask, Lifetimes, VideoService
 from ._signing import LinkSigner
+from .faults import Fault, Profile, profile_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     from ._ledger import Ledger
+    from ._requests import RequestLog
 
 __all__ = ["VideosEmulator"]
 
 _DEFAULT_KEYS: Final = ("emulator-key", "YOUR_API_KEY")
-# Batch tests connect by the hundred, and a connection that finds no room is tried again only
-# after a second.
-_BACKLOG: Final = 1024
-# How long a request under way may hold up closing; what is idle is closed at once.
-_GRACE_S: Final = 0.5
 
 
 def _keys(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -42,6 +39,12 @@ def _keys(value: str | Iterable[str]) -> tuple[str, ...]:
 
 def _models(models: Iterable[ModelRules]) -> tuple[ModelRules, ...]:
     return tuple(models)
+
+
+def _faults(faults: Iterable[FaultSource]) -> tuple[Fault, ...]:
+    # A text is an iterable of letters, and none of them is a fault.
+    check(not isinstance(faults, str), "faults", "a list of faults", faults)
+    return tuple(as_fault(fault) for fault in faults)
 
 
 def _loopback(_: object, __: object, host: str) -> None:
@@ -74,12 +77,17 @@ class VideosEmulator:
         port: The port, or 0 for any that is free.
         speed: Virtual seconds per real second; the order of events does not depend on it.
         clock: A clock to go by instead, such as a ``ManualClock``; beside it ``speed`` stays 1.
-        seed: Decides ids and lifetimes, together with each prompt.
+        seed: Decides ids, lifetimes and what faults with a probability strike, together with
+            each prompt.
         processing_slots: How many tasks are processed at a time; the rest is queued.
         lifetimes: How long tasks are processed.
         url_ttl_s: How long a video URL works, in virtual seconds; at least 1.
         models: The models there are, in place of those of the documents.
         media: What the video files are made of.
+        faults: What goes wrong, in the order in which they have their say: each a `Fault`, its
+            line of text or its JSON form. `faults` is then a script that may be changed at any
+            time.
+        profile: A named mixture of faults that comes after those: ``field`` or ``hostile``.
 
     Raises:
         ValueError: If an argument breaks its rule; the text names it.
@@ -96,11 +104,12 @@ class VideosEmulator:
     url_ttl_s: float = attrs.field(default=86_400.0, validator=at_least(1))
     models: tuple[ModelRules, ...] = attrs.field(default=CONTRACT_MODELS, converter=_models)
     media: Media = attrs.field(default=Media.AUTO, validator=member_of(Media))
-    _wire: WireServer = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
-    _runner: web.ServerRunner | None = attrs.field(
-        init=False, default=None, on_setattr=attrs.setters.NO_OP
+    _given: tuple[Fault, ...] = attrs.field(alias="faults", default=(), converter=_faults)
+    profile: Profile | None = attrs.field(
+        default=None, converter=attrs.converters.optional(Profile)
     )
-    _bound_port: int = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
+    _wire: WireServer = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
+    _socket: Port = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
     # Starting and closing take turns, whoever calls them from however many tasks.
     _turn: anyio.Lock = attrs.field(init=False, factory=anyio.Lock)
 
@@ -111,18 +120,23 @@ class VideosEmulator:
         models = {rules.name: rules for rules in self.models}
         names = [rules.name for rules in self.models]
         check(names and len(models) == len(names), "models", "at least one, names unique", names)
-        self._bound_port = self._port
+        clock = ScaledClock(speed=self.speed) if self._clock is None else self._clock
+        self._socket = Port(self._address, self._port, clock)
         self._wire = WireServer(
             service=VideoService(
                 seed=self.seed, processing_slots=self.processing_slots, lifetimes=self.lifetimes
             ),
-            clock=ScaledClock(speed=self.speed) if self._clock is None else self._clock,
+            clock=clock,
             models=models,
             api_keys=keys,
             signer=LinkSigner(hashlib.blake2b(str(self.seed).encode()).digest()),
             url_ttl_s=self.url_ttl_s,
             media=MediaStore(media=self.media.resolve()),
+            script=FaultScript(seed=self.seed, on_refuse=self._socket.refuse),
         )
+        self.faults.extend(self._given)
+        if self.profile is not None:
+            self.faults.extend(profile_faults(self.profile))
 
     @property
     def api_key(self) -> str:
@@ -132,7 +146,7 @@ class VideosEmulator:
     @property
     def port(self) -> int:
         """The port: what was asked for, or the one that the first start was given for 0."""
-        return self._bound_port
+        return self._socket.number
 
     @property
     def base_url(self) -> str:
@@ -141,7 +155,7 @@ class VideosEmulator:
         Raises:
             RuntimeError: If the port is not known before the first start.
         """
-        if not self._bound_port:
+        if not self._socket.number:
             message = "the emulator has no port before it is started: use 'async with', or start()"
             raise RuntimeError(message)
         return f"{self._origin}{BASE_PATH}"
@@ -152,9 +166,14 @@ class VideosEmulator:
         return self._wire.service.ledger
 
     @property
-    def requests(self) -> RequestCounts:
-        """How many requests came in, by kind."""
-        return self._wire.counts
+    def requests(self) -> RequestLog:
+        """How many requests came in, by kind, and the last of them."""
+        return self._wire.requests
+
+    @property
+    def faults(self) -> FaultScript:
+        """What goes wrong; may be changed at any time."""
+        return self._wire.script
 
     @property
     def tasks(self) -> Mapping[str, EmulatedTask]:
@@ -169,8 +188,9 @@ class VideosEmulator:
             OSError: If the port cannot be had.
         """
         async with self._turn:
-            if self._runner is None:
-                self._runner = await self._listen()
+            if not self._socket.is_held:
+                await self._socket.start(self._wire.handle)
+                self._wire.origin = self._origin
 
     async def aclose(self) -> None:
         """Stop listening and drop every connection; does nothing if that was done."""
@@ -178,9 +198,8 @@ class VideosEmulator:
         # because a request under way gets _GRACE_S and no more.
         with anyio.CancelScope(shield=True):
             async with self._turn:
-                runner, self._runner = self._runner, None
-                if runner is not None:
-                    await runner.cleanup()
+                if self._socket.is_held:
+                    await self._socket.aclose()
                     # The loop closes the sockets of dropped connections on its next round.
                     await checkpoint()
 
@@ -197,33 +216,15 @@ class VideosEmulator:
         await self.aclose()
 
     def __repr__(self) -> str:
-        state = "closed" if self._runner is None else self.base_url
+        state = self.base_url if self._socket.is_held else "closed"
         return f"<VideosEmulator {state} tasks={len(self._wire.service.tasks)} {self.ledger!r}>"
 
     @property
     def _origin(self) -> str:
         host = f"[{self._address}]" if ":" in self._address else self._address
-        return f"http://{host}:{self._bound_port}"
+        return f"http://{host}:{self._socket.number}"
 
     @property
     def _address(self) -> str:
         # The name may stand for two addresses, and port 0 would then be two different ports.
         return "127.0.0.1" if self.host == "localhost" else self.host
-
-    async def _listen(self) -> web.ServerRunner:
-        server = web.Server(self._wire.handle, access_log=None)
-        runner = web.ServerRunner(server, shutdown_timeout=_GRACE_S)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._address, self._bound_port, backlog=_BACKLOG).start()
-        except OSError as error:
-            await runner.cleanup()
-            message = (
-                f"the emulator cannot listen on {self._address} port {self._bound_port}"
-                f" ({errno.errorcode.get(error.errno or 0, 'unknown error')}): choose another"
-                " port, or port=0 for any that is free"
-            )
-            raise OSError(error.errno, message) from error
-        self._bound_port = runner.addresses[0][1]
-        self._wire.origin = self._origin
-        return runner

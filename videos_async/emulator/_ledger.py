@@ -46,7 +46,7 @@ class Ledger:
 
     @property
     def refused(self) -> int:
-        """How many create calls were answered with an error, so cost nothing."""
+        """How many create calls were not accepted, so cost nothing."""
         return self._refused
 
     @property
@@ -64,7 +64,7 @@ class Ledger:
         self._per_prompt[entry.prompt] += 1
 
     def record_refusal(self) -> None:
-        """Count a create call that was refused."""
+        """Count a create call that was answered with an error, or cut off before acceptance."""
         self._refused += 1
 
     def __repr__(self) -> str:
