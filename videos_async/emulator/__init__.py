@@ -18,6 +18,7 @@ from ._rules import CONTRACT_MODELS, ModelRules
 from ._script import FaultScript, FaultSource
 from ._service import FAIL_MARK, REFUSE_MARK, EmulatedTask, Lifetimes, TaskStatus
 from ._validation import GenerationRequest
+from ._virtual import VirtualClock, VirtualLoop
 from .faults import (
     FAULTS,
     Close,
@@ -107,6 +108,8 @@ __all__ = [
     "UnknownStatus",
     "UrlKind",
     "VideosEmulator",
+    "VirtualClock",
+    "VirtualLoop",
     "fault_from_json",
     "parse_fault",
     "profile_faults",

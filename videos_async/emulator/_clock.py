@@ -42,6 +42,7 @@ class ScaledClock:
     _epoch_s: float = attrs.field(init=False, factory=time.time)
     # Monotonic underneath: a step of the machine's wall clock must not finish or revive tasks.
     _started_s: float = attrs.field(init=False, factory=time.monotonic)
+    _moved: anyio.Event = attrs.field(init=False, factory=anyio.Event)
 
     def now_s(self) -> float:
         """Give the virtual time in seconds since the Unix epoch."""
@@ -49,7 +50,22 @@ class ScaledClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait until so many virtual seconds have passed."""
-        await anyio.sleep(seconds / self.speed)
+        due_s = self.now_s() + seconds
+        while (left_s := due_s - self.now_s()) > 0:
+            moved = self._moved
+            with anyio.move_on_after(left_s / self.speed):
+                await moved.wait()
+
+    def advance(self, seconds: float) -> None:
+        """Jump ahead by so many virtual seconds.
+
+        Raises:
+            ValueError: If ``seconds`` is negative: time does not run backwards.
+        """
+        check(seconds >= 0, "seconds", "at least 0", seconds)
+        self._epoch_s += seconds
+        moved, self._moved = self._moved, anyio.Event()
+        moved.set()
 
 
 @attrs.define(kw_only=True, eq=False)

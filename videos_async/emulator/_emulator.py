@@ -11,7 +11,7 @@ import attrs
 from anyio.lowlevel import checkpoint
 
 from ._checks import at_least, check, member_of, positive, whole_number
-from ._clock import Clock, ScaledClock
+from ._clock import Clock, ManualClock, ScaledClock
 from ._media import Media, MediaStore
 from ._port import Port
 from ._rules import CONTRACT_MODELS, ModelRules
@@ -19,10 +19,11 @@ from ._script import FaultScript, FaultSource, as_fault
 from ._server import BASE_PATH, WireServer
 from ._service import EmulatedTask, Lifetimes, VideoService
 from ._signing import LinkSigner
+from ._virtual import VirtualClock, hold_for_threads
 from .faults import Fault, Profile, profile_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from ._ledger import Ledger
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["VideosEmulator"]
 
 _DEFAULT_KEYS: Final = ("emulator-key", "YOUR_API_KEY")
+
+
+def _nothing() -> None:
+    """Hold no time back: the clock is none that jumps."""
 
 
 def _keys(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -110,6 +115,9 @@ class VideosEmulator:
     )
     _wire: WireServer = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
     _socket: Port = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
+    _end_hold: Callable[[], None] = attrs.field(
+        init=False, default=_nothing, on_setattr=attrs.setters.NO_OP
+    )
     # Starting and closing take turns, whoever calls them from however many tasks.
     _turn: anyio.Lock = attrs.field(init=False, factory=anyio.Lock)
 
@@ -166,6 +174,28 @@ class VideosEmulator:
         return self._wire.service.ledger
 
     @property
+    def billed(self) -> int:
+        """How many create calls were accepted, whatever became of their tasks."""
+        return self.ledger.billed
+
+    def billed_for(self, prompt: str) -> int:
+        """Count the accepted create calls with exactly this prompt."""
+        return self.ledger.billed_for(prompt)
+
+    def assert_paid_once(self, *prompts: str) -> None:
+        """Assert that prompts were paid for, and none of them twice.
+
+        Args:
+            prompts: The prompts that must have been accepted exactly once; without, all that
+                were accepted, of which there must be one at least.
+
+        Raises:
+            AssertionError: If that is not so; the text says which prompt, how often and when.
+        """
+        __tracebackhide__ = True
+        self.ledger.assert_paid_once(*prompts)
+
+    @property
     def requests(self) -> RequestLog:
         """How many requests came in, by kind, and the last of them."""
         return self._wire.requests
@@ -181,14 +211,48 @@ class VideosEmulator:
         self._wire.service.advance(self._wire.clock.now_s())
         return self._wire.service.tasks
 
+    @property
+    def clock(self) -> Clock:
+        """The virtual time."""
+        return self._wire.clock
+
+    async def advance(self, seconds: float) -> None:
+        """Let virtual time pass, at once.
+
+        In an event loop of a `VirtualClock` all that anybody does meanwhile happens as well, in
+        its order: polls, pauses, time-outs. Elsewhere the clock of the emulator alone jumps, and
+        with it its tasks, links and faults.
+
+        Args:
+            seconds: How many virtual seconds.
+
+        Raises:
+            ValueError: If ``seconds`` is negative.
+            TypeError: If the clock is of your own making and has no ``advance``.
+        """
+        check(seconds >= 0, "seconds", "at least 0", seconds)
+        clock = self.clock
+        if isinstance(clock, VirtualClock):
+            await clock.sleep(seconds)
+        elif isinstance(clock, ManualClock | ScaledClock):
+            clock.advance(seconds)
+        else:
+            message = f"{type(clock).__name__} is moved by whoever made it, not by the emulator"
+            raise TypeError(message)
+        # What was woken gets its turn before whoever moved the clock.
+        await checkpoint()
+
     async def start(self) -> None:
         """Listen; does nothing if it already does.
 
         Raises:
             OSError: If the port cannot be had.
+            RuntimeError: If the loop does not go by the `VirtualClock` that was given.
         """
         async with self._turn:
             if not self._socket.is_held:
+                if isinstance(self.clock, VirtualClock):
+                    self._end_hold = hold_for_threads(self.clock, self._wire.media.limiter)
                 await self._socket.start(self._wire.handle)
                 self._wire.origin = self._origin
 
@@ -199,6 +263,8 @@ class VideosEmulator:
         with anyio.CancelScope(shield=True):
             async with self._turn:
                 if self._socket.is_held:
+                    self._wire.let_go()
+                    self._end_hold()
                     await self._socket.aclose()
                     # The loop closes the sockets of dropped connections on its next round.
                     await checkpoint()

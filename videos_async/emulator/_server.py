@@ -6,6 +6,7 @@ service's JSON and not in aiohttp's text.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 from email.utils import formatdate
@@ -69,6 +70,7 @@ class WireServer:
     script: FaultScript
     origin: str = ""
     requests: RequestLog = attrs.field(init=False, factory=RequestLog)
+    _struck: set[asyncio.Task[Any]] = attrs.field(init=False, factory=set[asyncio.Task[Any]])
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -107,18 +109,34 @@ class WireServer:
             # What strikes a body has nothing to strike in the answer to a HEAD.
             struck = [] if request.method == "HEAD" else struck
             record.faults = tuple(str(fault) for fault in struck)
-        response = await Exchange(
+        exchange = Exchange(
             request=request,
             phase=phase,
             struck=struck,
             clock=self.clock,
             record=record,
             on_refused=self.service.ledger.record_refusal,
-        ).run(take_up)
+        )
+        response = await (self._bear(exchange, take_up) if struck else exchange.run(take_up))
         if self.script.taken_up(phase):
             # The port closes behind this call, and its connection with it.
             response.force_close()
         return response
+
+    async def _bear(self, exchange: Exchange, take_up: TakeUp) -> web.StreamResponse:
+        """Bring a call to its end that a fault may draw out for ever."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - aiohttp handles each request in a task
+        self._struck.add(task)
+        try:
+            return await exchange.run(take_up)
+        finally:
+            self._struck.discard(task)
+
+    def let_go(self) -> None:
+        """Break off what faults draw out; closing would wait for it."""
+        for task in self._struck:
+            task.cancel()
 
     async def _submit(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests.submits += 1
