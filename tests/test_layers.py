@@ -56,7 +56,7 @@ LAYERS: Final = (
     ("_watch", "_batch"),
     ("session",),
     ("__init__",),
-    ("cli",),
+    ("cli", "pytest_plugin"),
 )
 LEVELS: Final = {room: level for level, row in enumerate(LAYERS) for room in row}
 FIRST_ROOM_WITH_IO: Final = "_stream"
@@ -64,7 +64,8 @@ PURE: Final = sorted(room for room, level in LEVELS.items() if level < LEVELS[FI
 IMPURE_MODULES: Final = frozenset(
     {"aiohttp", "anyio", "asyncio", "random", "socket", "sqlite3", "threading", "time"}
 )
-# It imports nothing of the library and nothing but the command imports it: it has no level.
+# It imports nothing of the library, and nothing but the command and the plugin imports it: it has
+# no level.
 APART: Final = "emulator"
 
 
@@ -144,8 +145,10 @@ def test_every_room_of_the_table_exists() -> None:
     assert {*LEVELS, APART} <= {_room(path) for path in FILES}
 
 
-# The command and the emulator have rules of their own, below.
-ROOMS: Final = [path for path in FILES if _room(path) not in (APART, "cli")]
+# What stands on the public face and the emulator alone.
+ON_TOP: Final = ("cli", "pytest_plugin")
+# These and the emulator have rules of their own, below.
+ROOMS: Final = [path for path in FILES if _room(path) not in (APART, *ON_TOP)]
 
 
 @pytest.mark.parametrize("path", ROOMS, ids=lambda path: path.stem)
@@ -179,17 +182,18 @@ def test_the_emulator_imports_nothing_of_the_library(path: Path) -> None:
     assert _imported_rooms(path) <= {APART}
 
 
-@pytest.mark.parametrize(
-    "path", sorted((PACKAGE / "cli").rglob("*.py")), ids=lambda path: path.name
-)
-def test_the_command_stands_on_the_public_face_and_the_emulator_alone(path: Path) -> None:
-    assert _imported_rooms(path) <= {"__init__", "cli", APART}
+TOP: Final = [path for path in FILES if _room(path) in ON_TOP]
 
 
-def test_the_command_takes_nothing_from_the_face_that_is_not_public() -> None:
+@pytest.mark.parametrize("path", TOP, ids=lambda path: path.name)
+def test_the_command_and_the_plugin_stand_on_the_public_face_and_the_emulator(path: Path) -> None:
+    assert _imported_rooms(path) <= {"__init__", _room(path), APART}
+
+
+def test_they_take_nothing_from_the_face_that_is_not_public() -> None:
     taken = {
         alias.name
-        for path in (PACKAGE / "cli").rglob("*.py")
+        for path in TOP
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and node.module == "videos_async"
         for alias in node.names

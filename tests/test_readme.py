@@ -41,8 +41,9 @@ def test_python_block_runs_as_printed(
             if inspect.isawaitable(outcome):
                 await outcome
 
-    # The default policy polls after half a minute, which takes a second on this loop.
-    with asyncio.Runner(loop_factory=scaled_loop(40)) as runner:
+    # The default policy polls after half a minute, which takes two seconds on this loop; faster,
+    # a busy machine would not render a video within what is left of the patience for a file.
+    with asyncio.Runner(loop_factory=scaled_loop(20)) as runner:
         runner.run(run())
 
 

@@ -6,7 +6,7 @@ import os
 import random
 import time
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeAlias, TypeVar, cast
@@ -94,6 +94,8 @@ class VideosSession:
             pool applies: where that keeps connections for long, a create call may meet one that
             the service is closing, which makes a `SubmissionUncertain` that a session of our
             own, with connections kept for a second, does not.
+        jitter: Draws numbers from 0 to 1, by which polls and retries are spread out in time. A
+            ``random.Random(7).random`` makes a test take the same course every time.
 
     Raises:
         ConfigurationError: When a setting is missing or wrong.
@@ -113,6 +115,7 @@ class VideosSession:
         plain_http_hosts: Collection[str] = (),
         proxy: str | None = None,
         client_session: aiohttp.ClientSession | None = None,
+        jitter: Callable[[], float] | None = None,
     ) -> None:
         # Set first: __del__ and a dump of variables meet a session whose settings were refused.
         self._transport: Transport | None = None
@@ -132,7 +135,7 @@ class VideosSession:
         self._limit = _policy("limit", limit, RateLimit)
         policy = self._download_policy = _policy("downloads", downloads, DownloadPolicy)
         # Jitter decorrelates clients; nothing secret hangs on it.
-        self._random = random.Random().random  # noqa: S311
+        self._random = jitter or random.Random().random  # noqa: S311
         self._transport = Transport(
             endpoints=self._endpoints,
             key=key,

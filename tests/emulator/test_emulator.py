@@ -22,7 +22,7 @@ from videos_async.emulator import (
     Lifetimes,
     ManualClock,
     Media,
-    Status,
+    TaskStatus,
     VideosEmulator,
 )
 
@@ -168,7 +168,7 @@ async def test_a_speed_shortens_the_wait_and_keeps_the_order(
     async with VideosEmulator(speed=100_000, processing_slots=2, media=Media.SAMPLE) as emulator:
         ids = [await submit(emulator, http) for _ in range(8)]
         with anyio.fail_after(10):
-            while any(task.status is not Status.COMPLETED for task in emulator.tasks.values()):
+            while any(task.status is not TaskStatus.COMPLETED for task in emulator.tasks.values()):
                 await anyio.lowlevel.checkpoint()
         tasks = emulator.tasks
         assert list(tasks) == ids
@@ -180,9 +180,9 @@ async def test_tasks_are_shown_as_they_stand_now(http: aiohttp.ClientSession) ->
     clock = ManualClock()
     async with VideosEmulator(clock=clock) as emulator:
         task_id = await submit(emulator, http)
-        assert emulator.tasks[task_id].status is Status.PROCESSING
+        assert emulator.tasks[task_id].status is TaskStatus.PROCESSING
         clock.advance(1000)
-        assert emulator.tasks[task_id].status is Status.COMPLETED
+        assert emulator.tasks[task_id].status is TaskStatus.COMPLETED
         assert emulator.tasks[task_id].request.prompt == "a kitten"
 
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from tests.emulator.wire import KEY, KITTEN
-from videos_async.emulator import CONTRACT_MODELS, ModelRules, RequestCounts, VideosEmulator
+from videos_async.emulator import CONTRACT_MODELS, ModelRules, RequestLog, VideosEmulator
 
 if TYPE_CHECKING:
     from tests.emulator.wire import Wire
@@ -254,7 +254,7 @@ async def test_requests_are_counted_by_kind(wire: Wire) -> None:
     done = await wire.completed()
     await wire.send("GET", done["video_url"], headers={"Range": "bytes=0-9"})
     await wire.send("GET", "/nowhere")
-    counts = RequestCounts(submits=1, queries=1, downloads=1, others=1)
+    counts = RequestLog(submits=1, queries=1, downloads=1, others=1)
     assert wire.emulator.requests == counts
     assert counts.total == 4
 

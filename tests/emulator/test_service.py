@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videos_async.emulator import EmulatedTask, GenerationRequest, Lifetimes, Status
+from videos_async.emulator import EmulatedTask, GenerationRequest, Lifetimes, TaskStatus
 from videos_async.emulator._rules import CONTRACT_MODELS
 from videos_async.emulator._service import VideoService
 from videos_async.emulator._validation import validate
@@ -25,7 +25,7 @@ def service(*, slots: int = 20, seed: int = 0, lifetimes: Lifetimes = ALWAYS_100
     return VideoService(seed=seed, processing_slots=slots, lifetimes=lifetimes)
 
 
-def status(video_service: VideoService, task: EmulatedTask, now_s: float) -> Status:
+def status(video_service: VideoService, task: EmulatedTask, now_s: float) -> TaskStatus:
     found = video_service.find(task.id, now_s=now_s)
     assert found is not None
     assert found is task
@@ -35,9 +35,9 @@ def status(video_service: VideoService, task: EmulatedTask, now_s: float) -> Sta
 def test_a_task_is_processed_for_its_lifetime_and_then_completed() -> None:
     videos = service()
     task = videos.accept(request(), now_s=1000)
-    assert status(videos, task, 1000) is Status.PROCESSING
-    assert status(videos, task, 1099.9) is Status.PROCESSING
-    assert status(videos, task, 1100) is Status.COMPLETED
+    assert status(videos, task, 1000) is TaskStatus.PROCESSING
+    assert status(videos, task, 1099.9) is TaskStatus.PROCESSING
+    assert status(videos, task, 1100) is TaskStatus.COMPLETED
     assert (task.accepted_at_s, task.started_at_s, task.ended_at_s) == (1000, 1000, 1100)
     assert task.error is None
 
@@ -46,10 +46,10 @@ def test_only_so_many_tasks_as_there_are_slots_are_processed() -> None:
     videos = service(slots=2)
     tasks = [videos.accept(request(str(n)), now_s=0) for n in range(5)]
     assert [status(videos, task, 50) for task in tasks] == (
-        [Status.PROCESSING] * 2 + [Status.QUEUED] * 3
+        [TaskStatus.PROCESSING] * 2 + [TaskStatus.QUEUED] * 3
     )
     assert [status(videos, task, 250) for task in tasks] == (
-        [Status.COMPLETED] * 4 + [Status.PROCESSING]
+        [TaskStatus.COMPLETED] * 4 + [TaskStatus.PROCESSING]
     )
 
 
@@ -63,7 +63,7 @@ def test_the_queue_is_served_in_order_of_acceptance() -> None:
 def test_a_slot_is_taken_over_when_it_comes_free_and_not_when_somebody_asks() -> None:
     videos = service(slots=1)
     _, second = (videos.accept(request(str(n)), now_s=0) for n in range(2))
-    assert status(videos, second, 200) is Status.COMPLETED
+    assert status(videos, second, 200) is TaskStatus.COMPLETED
     assert second.started_at_s == 100
     assert second.ended_at_s == 200
 
@@ -72,7 +72,7 @@ def test_asking_for_an_earlier_time_does_not_turn_time_back() -> None:
     videos = service()
     task = videos.accept(request(), now_s=0)
     videos.advance(500)
-    assert status(videos, task, 1) is Status.COMPLETED
+    assert status(videos, task, 1) is TaskStatus.COMPLETED
     assert videos.accept(request(), now_s=2).accepted_at_s == 500
 
 
@@ -84,17 +84,17 @@ def test_a_refused_prompt_is_billed_and_failed_at_once_without_a_slot() -> None:
     videos = service(slots=1)
     refused = videos.accept(request("x [refuse]"), now_s=0)
     other = videos.accept(request(), now_s=0)
-    assert status(videos, refused, 0) is Status.FAILED
+    assert status(videos, refused, 0) is TaskStatus.FAILED
     assert refused.error == "content policy violation: the prompt was refused"
-    assert status(videos, other, 0) is Status.PROCESSING
+    assert status(videos, other, 0) is TaskStatus.PROCESSING
     assert videos.ledger.billed == 2
 
 
 def test_a_prompt_that_asks_to_fail_does_so_when_its_processing_ends() -> None:
     videos = service()
     task = videos.accept(request("x [fail]"), now_s=0)
-    assert status(videos, task, 99) is Status.PROCESSING
-    assert status(videos, task, 100) is Status.FAILED
+    assert status(videos, task, 99) is TaskStatus.PROCESSING
+    assert status(videos, task, 100) is TaskStatus.FAILED
     assert task.error == "generation failed: the prompt asked for a failure"
     assert task.ended_at_s == 100
 
@@ -222,7 +222,7 @@ def test_polling_changes_nothing_and_slots_are_never_exceeded(
     quiet.advance(1e9)
     polled.advance(1e9)
 
-    def history(videos: VideoService) -> list[tuple[str, float | None, float | None, Status]]:
+    def history(videos: VideoService) -> list[tuple[str, float | None, float | None, TaskStatus]]:
         return [(t.id, t.started_at_s, t.ended_at_s, t.status) for t in videos.tasks.values()]
 
     assert history(quiet) == history(polled)

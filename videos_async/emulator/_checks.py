@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeGuard
+from enum import StrEnum
+from typing import TYPE_CHECKING, NoReturn, TypeGuard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,7 +12,20 @@ if TYPE_CHECKING:
 
     import attrs
 
-__all__ = ["at_least", "check", "member_of", "nonempty_text", "positive", "whole_number"]
+__all__ = ["Choice", "at_least", "check", "member_of", "nonempty_text", "positive", "whole_number"]
+
+
+class Choice(StrEnum):
+    """One of several words; any other is refused with all that there are."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        words = "".join(f" {sign.lower()}" if sign.isupper() else sign for sign in cls.__name__)
+        message = f"{words.strip()} must be one of {', '.join(cls)}, got {value!r}"
+        raise ValueError(message)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
 
 
 def check(holds: object, field: str, rule: str, value: object) -> None:

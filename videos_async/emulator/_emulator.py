@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import ipaddress
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import attrs
-from aiohttp import web
 from anyio.lowlevel import checkpoint
 
 from ._checks import at_least, check, member_of, positive, whole_number
-from ._clock import Clock, ScaledClock
+from ._clock import Clock, ManualClock, ScaledClock
 from ._media import Media, MediaStore
+from ._port import Port
 from ._rules import CONTRACT_MODELS, ModelRules
-from ._server import BASE_PATH, RequestCounts, WireServer
+from ._script import FaultScript, FaultSource, as_fault
+from ._server import BASE_PATH, WireServer
 from ._service import EmulatedTask, Lifetimes, VideoService
 from ._signing import LinkSigner
+from ._virtual import VirtualClock, hold_for_threads
+from .faults import Fault, Profile, profile_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from ._ledger import Ledger
+    from ._requests import RequestLog
 
 __all__ = ["VideosEmulator"]
 
 _DEFAULT_KEYS: Final = ("emulator-key", "YOUR_API_KEY")
-# Batch tests connect by the hundred, and a connection that finds no room is tried again only
-# after a second.
-_BACKLOG: Final = 1024
-# How long a request under way may hold up closing; what is idle is closed at once.
-_GRACE_S: Final = 0.5
+
+
+def _nothing() -> None:
+    """Hold no time back: the clock is none that jumps."""
 
 
 def _keys(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -42,6 +44,12 @@ def _keys(value: str | Iterable[str]) -> tuple[str, ...]:
 
 def _models(models: Iterable[ModelRules]) -> tuple[ModelRules, ...]:
     return tuple(models)
+
+
+def _faults(faults: Iterable[FaultSource]) -> tuple[Fault, ...]:
+    # A text is an iterable of letters, and none of them is a fault.
+    check(not isinstance(faults, str), "faults", "a list of faults", faults)
+    return tuple(as_fault(fault) for fault in faults)
 
 
 def _loopback(_: object, __: object, host: str) -> None:
@@ -74,12 +82,17 @@ class VideosEmulator:
         port: The port, or 0 for any that is free.
         speed: Virtual seconds per real second; the order of events does not depend on it.
         clock: A clock to go by instead, such as a ``ManualClock``; beside it ``speed`` stays 1.
-        seed: Decides ids and lifetimes, together with each prompt.
+        seed: Decides ids, lifetimes and what faults with a probability strike, together with
+            each prompt.
         processing_slots: How many tasks are processed at a time; the rest is queued.
         lifetimes: How long tasks are processed.
         url_ttl_s: How long a video URL works, in virtual seconds; at least 1.
         models: The models there are, in place of those of the documents.
         media: What the video files are made of.
+        faults: What goes wrong, in the order in which they have their say: each a `Fault`, its
+            line of text or its JSON form. `faults` is then a script that may be changed at any
+            time.
+        profile: A named mixture of faults that comes after those: ``field`` or ``hostile``.
 
     Raises:
         ValueError: If an argument breaks its rule; the text names it.
@@ -96,11 +109,15 @@ class VideosEmulator:
     url_ttl_s: float = attrs.field(default=86_400.0, validator=at_least(1))
     models: tuple[ModelRules, ...] = attrs.field(default=CONTRACT_MODELS, converter=_models)
     media: Media = attrs.field(default=Media.AUTO, validator=member_of(Media))
-    _wire: WireServer = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
-    _runner: web.ServerRunner | None = attrs.field(
-        init=False, default=None, on_setattr=attrs.setters.NO_OP
+    _given: tuple[Fault, ...] = attrs.field(alias="faults", default=(), converter=_faults)
+    profile: Profile | None = attrs.field(
+        default=None, converter=attrs.converters.optional(Profile)
     )
-    _bound_port: int = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
+    _wire: WireServer = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
+    _socket: Port = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
+    _end_hold: Callable[[], None] = attrs.field(
+        init=False, default=_nothing, on_setattr=attrs.setters.NO_OP
+    )
     # Starting and closing take turns, whoever calls them from however many tasks.
     _turn: anyio.Lock = attrs.field(init=False, factory=anyio.Lock)
 
@@ -111,18 +128,23 @@ class VideosEmulator:
         models = {rules.name: rules for rules in self.models}
         names = [rules.name for rules in self.models]
         check(names and len(models) == len(names), "models", "at least one, names unique", names)
-        self._bound_port = self._port
+        clock = ScaledClock(speed=self.speed) if self._clock is None else self._clock
+        self._socket = Port(self._address, self._port, clock)
         self._wire = WireServer(
             service=VideoService(
                 seed=self.seed, processing_slots=self.processing_slots, lifetimes=self.lifetimes
             ),
-            clock=ScaledClock(speed=self.speed) if self._clock is None else self._clock,
+            clock=clock,
             models=models,
             api_keys=keys,
             signer=LinkSigner(hashlib.blake2b(str(self.seed).encode()).digest()),
             url_ttl_s=self.url_ttl_s,
             media=MediaStore(media=self.media.resolve()),
+            script=FaultScript(seed=self.seed, on_refuse=self._socket.refuse),
         )
+        self.faults.extend(self._given)
+        if self.profile is not None:
+            self.faults.extend(profile_faults(self.profile))
 
     @property
     def api_key(self) -> str:
@@ -132,7 +154,7 @@ class VideosEmulator:
     @property
     def port(self) -> int:
         """The port: what was asked for, or the one that the first start was given for 0."""
-        return self._bound_port
+        return self._socket.number
 
     @property
     def base_url(self) -> str:
@@ -141,7 +163,7 @@ class VideosEmulator:
         Raises:
             RuntimeError: If the port is not known before the first start.
         """
-        if not self._bound_port:
+        if not self._socket.number:
             message = "the emulator has no port before it is started: use 'async with', or start()"
             raise RuntimeError(message)
         return f"{self._origin}{BASE_PATH}"
@@ -152,9 +174,36 @@ class VideosEmulator:
         return self._wire.service.ledger
 
     @property
-    def requests(self) -> RequestCounts:
-        """How many requests came in, by kind."""
-        return self._wire.counts
+    def billed(self) -> int:
+        """How many create calls were accepted, whatever became of their tasks."""
+        return self.ledger.billed
+
+    def billed_for(self, prompt: str) -> int:
+        """Count the accepted create calls with exactly this prompt."""
+        return self.ledger.billed_for(prompt)
+
+    def assert_paid_once(self, *prompts: str) -> None:
+        """Assert that prompts were paid for, and none of them twice.
+
+        Args:
+            prompts: The prompts that must have been accepted exactly once; without, all that
+                were accepted, of which there must be one at least.
+
+        Raises:
+            AssertionError: If that is not so; the text says which prompt, how often and when.
+        """
+        __tracebackhide__ = True
+        self.ledger.assert_paid_once(*prompts)
+
+    @property
+    def requests(self) -> RequestLog:
+        """How many requests came in, by kind, and the last of them."""
+        return self._wire.requests
+
+    @property
+    def faults(self) -> FaultScript:
+        """What goes wrong; may be changed at any time."""
+        return self._wire.script
 
     @property
     def tasks(self) -> Mapping[str, EmulatedTask]:
@@ -162,15 +211,50 @@ class VideosEmulator:
         self._wire.service.advance(self._wire.clock.now_s())
         return self._wire.service.tasks
 
+    @property
+    def clock(self) -> Clock:
+        """The virtual time."""
+        return self._wire.clock
+
+    async def advance(self, seconds: float) -> None:
+        """Let virtual time pass, at once.
+
+        In an event loop of a `VirtualClock` all that anybody does meanwhile happens as well, in
+        its order: polls, pauses, time-outs. Elsewhere the clock of the emulator alone jumps, and
+        with it its tasks, links and faults.
+
+        Args:
+            seconds: How many virtual seconds.
+
+        Raises:
+            ValueError: If ``seconds`` is negative.
+            TypeError: If the clock is of your own making and has no ``advance``.
+        """
+        check(seconds >= 0, "seconds", "at least 0", seconds)
+        clock = self.clock
+        if isinstance(clock, VirtualClock):
+            await clock.sleep(seconds)
+        elif isinstance(clock, ManualClock | ScaledClock):
+            clock.advance(seconds)
+        else:
+            message = f"{type(clock).__name__} is moved by whoever made it, not by the emulator"
+            raise TypeError(message)
+        # What was woken gets its turn before whoever moved the clock.
+        await checkpoint()
+
     async def start(self) -> None:
         """Listen; does nothing if it already does.
 
         Raises:
             OSError: If the port cannot be had.
+            RuntimeError: If the loop does not go by the `VirtualClock` that was given.
         """
         async with self._turn:
-            if self._runner is None:
-                self._runner = await self._listen()
+            if not self._socket.is_held:
+                if isinstance(self.clock, VirtualClock):
+                    self._end_hold = hold_for_threads(self.clock, self._wire.media.limiter)
+                await self._socket.start(self._wire.handle)
+                self._wire.origin = self._origin
 
     async def aclose(self) -> None:
         """Stop listening and drop every connection; does nothing if that was done."""
@@ -178,9 +262,10 @@ class VideosEmulator:
         # because a request under way gets _GRACE_S and no more.
         with anyio.CancelScope(shield=True):
             async with self._turn:
-                runner, self._runner = self._runner, None
-                if runner is not None:
-                    await runner.cleanup()
+                if self._socket.is_held:
+                    self._wire.let_go()
+                    self._end_hold()
+                    await self._socket.aclose()
                     # The loop closes the sockets of dropped connections on its next round.
                     await checkpoint()
 
@@ -197,33 +282,15 @@ class VideosEmulator:
         await self.aclose()
 
     def __repr__(self) -> str:
-        state = "closed" if self._runner is None else self.base_url
+        state = self.base_url if self._socket.is_held else "closed"
         return f"<VideosEmulator {state} tasks={len(self._wire.service.tasks)} {self.ledger!r}>"
 
     @property
     def _origin(self) -> str:
         host = f"[{self._address}]" if ":" in self._address else self._address
-        return f"http://{host}:{self._bound_port}"
+        return f"http://{host}:{self._socket.number}"
 
     @property
     def _address(self) -> str:
         # The name may stand for two addresses, and port 0 would then be two different ports.
         return "127.0.0.1" if self.host == "localhost" else self.host
-
-    async def _listen(self) -> web.ServerRunner:
-        server = web.Server(self._wire.handle, access_log=None)
-        runner = web.ServerRunner(server, shutdown_timeout=_GRACE_S)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._address, self._bound_port, backlog=_BACKLOG).start()
-        except OSError as error:
-            await runner.cleanup()
-            message = (
-                f"the emulator cannot listen on {self._address} port {self._bound_port}"
-                f" ({errno.errorcode.get(error.errno or 0, 'unknown error')}): choose another"
-                " port, or port=0 for any that is free"
-            )
-            raise OSError(error.errno, message) from error
-        self._bound_port = runner.addresses[0][1]
-        self._wire.origin = self._origin
-        return runner

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
+from typing import Final
 
 import attrs
 
 __all__ = ["Ledger", "LedgerEntry"]
+
+# How many prompts, and how many payments of each, a failed assertion tells of.
+_TOLD: Final = 5
 
 
 @attrs.frozen(kw_only=True)
@@ -46,7 +51,7 @@ class Ledger:
 
     @property
     def refused(self) -> int:
-        """How many create calls were answered with an error, so cost nothing."""
+        """How many create calls were not accepted, so cost nothing."""
         return self._refused
 
     @property
@@ -58,13 +63,52 @@ class Ledger:
         """Count the accepted create calls with exactly this prompt."""
         return self._per_prompt[prompt]
 
+    def assert_paid_once(self, *prompts: str) -> None:
+        """Assert that prompts were paid for, and none of them twice.
+
+        Args:
+            prompts: The prompts that must have been accepted exactly once; without, all that
+                were accepted, of which there must be one at least.
+
+        Raises:
+            AssertionError: If that is not so; the text says which prompt, how often and when.
+        """
+        __tracebackhide__ = True
+        wrong = [prompt for prompt in prompts or self._per_prompt if self.billed_for(prompt) != 1]
+        if not wrong and (prompts or self._entries):
+            return
+        if not wrong:
+            message = f"nothing was paid for: no create call was accepted, {self.refused} were not"
+            raise AssertionError(message)
+        told = [self._story(prompt) for prompt in wrong[:_TOLD]]
+        if len(wrong) > _TOLD:
+            told.append(f"and {len(wrong) - _TOLD} more")
+        raise AssertionError("not paid for exactly once:\n" + "\n".join(told))
+
+    def _story(self, prompt: str) -> str:
+        """Tell how often and when a prompt was paid for."""
+        entries = [entry for entry in self._entries if entry.prompt == prompt]
+        if not entries:
+            return f"  {prompt!r}: never paid for"
+        lines = [f"  {prompt!r}: paid for {len(entries)} times"]
+        for number, entry in enumerate(entries[:_TOLD], start=1):
+            after_s = entry.accepted_at_s - entries[0].accepted_at_s
+            when = (
+                datetime.fromtimestamp(entry.accepted_at_s, tz=UTC).isoformat(" ", "milliseconds")
+                if number == 1
+                else f"{after_s:.3f} s later"
+            )
+            named = f", Idempotency-Key {entry.idempotency_key}" if entry.idempotency_key else ""
+            lines.append(f"    {number}. {when} as task {entry.task_id}{named}")
+        return "\n".join(lines)
+
     def record(self, entry: LedgerEntry) -> None:
         """Write down an accepted create call."""
         self._entries.append(entry)
         self._per_prompt[entry.prompt] += 1
 
     def record_refusal(self) -> None:
-        """Count a create call that was refused."""
+        """Count a create call that was answered with an error, or cut off before acceptance."""
         self._refused += 1
 
     def __repr__(self) -> str:

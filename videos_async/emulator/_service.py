@@ -27,13 +27,14 @@ import attrs
 
 from ._checks import at_least, check, positive
 from ._ledger import Ledger, LedgerEntry
+from .faults._kinds import Order, Ordering
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ._validation import GenerationRequest
 
-__all__ = ["FAIL_MARK", "REFUSE_MARK", "EmulatedTask", "Lifetimes", "Status", "VideoService"]
+__all__ = ["FAIL_MARK", "REFUSE_MARK", "EmulatedTask", "Lifetimes", "TaskStatus", "VideoService"]
 
 REFUSE_MARK: Final = "[refuse]"
 FAIL_MARK: Final = "[fail]"
@@ -90,7 +91,7 @@ class Lifetimes:
         return median_s * factor * math.exp(self.sigma * _NORMAL.inv_cdf(quantile))
 
 
-class Status(StrEnum):
+class TaskStatus(StrEnum):
     """Where a task stands, in the words of the wire."""
 
     QUEUED = "queued"
@@ -120,7 +121,7 @@ class EmulatedTask:
     request: GenerationRequest
     accepted_at_s: float
     lifetime_s: float
-    status: Status = Status.QUEUED
+    status: TaskStatus = TaskStatus.QUEUED
     started_at_s: float | None = None
     ended_at_s: float | None = None
     error: str | None = None
@@ -164,7 +165,12 @@ class VideoService:
         return MappingProxyType(self._tasks)
 
     def accept(
-        self, request: GenerationRequest, *, now_s: float, idempotency_key: str | None = None
+        self,
+        request: GenerationRequest,
+        *,
+        now_s: float,
+        idempotency_key: str | None = None,
+        faults: Iterable[Ordering] = (),
     ) -> EmulatedTask:
         """Take on a task and bill it.
 
@@ -172,13 +178,17 @@ class VideoService:
             request: What is asked for.
             now_s: Virtual Unix time.
             idempotency_key: Written into the ledger; nothing is deduplicated by it.
+            faults: What has a say in the task's id and lifetime.
 
         Returns:
             The new task.
         """
         now_s = self.advance(now_s)
         task_id, quantile = self._draw(request.prompt)
-        lifetime_s = self.lifetimes.lifetime_s(request, quantile)
+        order = Order(task_id=task_id, lifetime_s=self.lifetimes.lifetime_s(request, quantile))
+        for fault in faults:
+            fault.apply(order)
+        task_id, lifetime_s = order.task_id, order.lifetime_s
         task = EmulatedTask(id=task_id, request=request, accepted_at_s=now_s, lifetime_s=lifetime_s)
         self._tasks[task_id] = task
         self.ledger.record(
@@ -224,13 +234,13 @@ class VideoService:
         return self._now_s
 
     def _start(self, task: EmulatedTask, *, at_s: float) -> None:
-        task.status = Status.PROCESSING
+        task.status = TaskStatus.PROCESSING
         task.started_at_s = at_s
         self._starts += 1
         heappush(self._ends, (at_s + task.lifetime_s, self._starts, task))
 
     def _end(self, task: EmulatedTask, *, at_s: float, error: str | None) -> None:
-        task.status = Status.COMPLETED if error is None else Status.FAILED
+        task.status = TaskStatus.COMPLETED if error is None else TaskStatus.FAILED
         task.ended_at_s = at_s
         task.error = error
 
