@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 from cyclopts import App, CycloptsError, Parameter
@@ -196,20 +197,36 @@ def _download(
 def _emulate(
     *,
     port: Annotated[int, Parameter(help="The port, or 0 for any that is free.")] = 8080,
-    host: Annotated[str, Parameter(help="A loopback address.")] = "127.0.0.1",
+    host: Annotated[
+        str, Parameter(help="The IP address to listen on; 0.0.0.0 opens it to the network.")
+    ] = "127.0.0.1",
     speed: Annotated[float, Parameter(help="Emulated seconds per second.")] = 1.0,
     seed: Annotated[int, Parameter(help="Decides ids and lifetimes, with each prompt.")] = 0,
     media: Annotated[
         MediaName, Parameter(help="What the videos are: test cards need PyAV.")
     ] = "auto",
+    state: Annotated[
+        Path | None,
+        Parameter(
+            help="A file that keeps tasks, ledger and counters from one run to the next, for the "
+            "same --seed. No emulated time passes in between."
+        ),
+    ] = None,
 ) -> ExitCode:
     """Run the service on this machine until Ctrl-C, and print the two variables that lead to it.
 
-    A prompt with [refuse] in it is failed at once, one with [fail] when its processing ends.
+    A prompt with [refuse] in it is failed at once, one with [fail] when its processing ends. A page
+    at / shows tasks, ledger and last requests; /openapi.json describes the API.
     """
     streams = Streams.standard()
     emulation = Emulation(
-        host=host, port=port, speed=speed, seed=seed, media=media, streams=streams
+        host=host,
+        port=port,
+        speed=speed,
+        seed=seed,
+        media=media,
+        state=state,
+        streams=streams,
     )
     return run(emulation.run, streams=streams, aftermath=emulation)
 
