@@ -28,13 +28,31 @@ _RANGE_HEADERS: Final = {
     "ETag": ("The strong entity tag of the file.", {"type": "string", "pattern": '^"[0-9a-f]+"$'}),
     "Last-Modified": ("When the task was completed.", {"type": "string"}),
 }
+_RANGE: Final = "^bytes=([0-9]+-[0-9]*|-[0-9]+)$"
 _CONTENT_RANGE: Final = "^bytes ([0-9]+-[0-9]+/[0-9]+|\\*/[0-9]+)$"
+_RANGES: Final = ("bytes=0-99", "bytes=100-", "bytes=-100", "bytes=999999999-")
+# What of these headers cannot be read is passed over, as RFC 9110 has it: any text is valid.
 _CONDITIONS: Final = {
-    "Range": "One range of bytes, such as `bytes=0-99`. What is none of that is passed over.",
-    "If-Range": "The entity tag or date that the range is valid for; else the whole file comes.",
-    "If-Match": "Entity tags, one of which the file must have.",
-    "If-None-Match": "Entity tags that are known already.",
-    "If-Modified-Since": "The date of what is known already.",
+    "Range": (
+        "One range of bytes; a request for several gets the whole file.",
+        {"anyOf": [{"type": "string", "pattern": _RANGE}, {"type": "string"}], "examples": _RANGES},
+    ),
+    "If-Range": (
+        "The entity tag or date that the range is valid for; else the whole file comes.",
+        {"type": "string"},
+    ),
+    "If-Match": (
+        "Entity tags, one of which the file must have.",
+        {"type": "string", "examples": ["*"]},
+    ),
+    "If-None-Match": (
+        "Entity tags that are known already.",
+        {"type": "string", "examples": ['"0123456789abcdef"']},
+    ),
+    "If-Modified-Since": (
+        "The date of what is known already.",
+        {"type": "string", "examples": ["Tue, 01 Dec 2020 00:00:00 GMT"]},
+    ),
 }
 
 
@@ -161,14 +179,15 @@ def _file_parameters() -> list[_Json]:
             for name, (description, pattern) in signed.items()
         ),
         *(
-            {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
-            for name, text in _CONDITIONS.items()
+            {"name": name, "in": "header", "description": text, "schema": schema}
+            for name, (text, schema) in _CONDITIONS.items()
         ),
     ]
 
 
 def _file(method: str, summary: str) -> _Json:
-    whole: _Json = {"video/mp4": {"schema": {}}}
+    # In OpenAPI 3.1 raw bytes are a media type without a schema.
+    whole: _Json = {"video/mp4": {}}
     described = {"404": "The task has no file.", "403": "The link is not signed, or has expired."}
     return {
         "operationId": f"{method}File",
