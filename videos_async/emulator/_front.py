@@ -84,7 +84,8 @@ class Front:
         """Answer a request."""
         try:
             try:
-                return self.admin.answer_to(request) or await self.wire.handle(request)
+                page = await self.admin.answer_to(request)
+                return page or await self.wire.handle(request)
             finally:
                 # Whatever came of it, and whether or not there is anybody left to tell.
                 self._save()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ._amounts import age, clock_time, count_of, moment
+from ._fault_form import faults_section
 from ._html import Html, document, tag
 from ._paging import PAGE_SIZE, Choice, Pages
 from ._service import TaskStatus
@@ -26,10 +27,17 @@ if TYPE_CHECKING:
     from ._ledger import LedgerEntry
     from ._requests import RequestLog, RequestRecord
     from ._service import EmulatedTask, VideoService
+    from ._switches import FaultSwitch
 
 __all__ = ["STYLE_HASH", "Overview", "render"]
 
 _REFRESH_S: Final = 5
+_SECTIONS: Final = (
+    ("tasks", "Tasks"),
+    ("ledger", "Ledger"),
+    ("faults", "Faults"),
+    ("requests", "Last requests"),
+)
 _SHOWN_CHARACTERS: Final = 200
 _STYLE: Final = Path(__file__).with_name("admin.css").read_text(encoding="utf-8")
 STYLE_HASH: Final = f"sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}"
@@ -49,23 +57,30 @@ class Overview:
     Attributes:
         service: Tasks and ledger.
         requests: The requests, by kind and the last of them.
+        switches: The faults.
         now_s: The virtual Unix time.
         base_url: Where the API is.
         facts: Settings worth knowing, with their names.
         choice: What of it is to be shown.
+        problem: What was wrong with the fault that somebody wrote, if it was.
+        written: What that was.
     """
 
     service: VideoService
     requests: RequestLog
+    switches: Sequence[FaultSwitch]
     now_s: float
     base_url: str
     facts: Sequence[tuple[str, str]]
     choice: Choice
+    problem: str | None = None
+    written: str = ""
 
 
 def render(overview: Overview) -> bytes:
     """Make the page."""
-    refreshes = overview.choice.refresh != "off"
+    # A page that somebody writes on does not change under the pen.
+    refreshes = overview.choice.refresh != "off" and overview.problem is None
     head = (
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
@@ -75,7 +90,16 @@ def render(overview: Overview) -> bytes:
         tag("link", rel="icon", href=_ICON),
         tag("style", Html(_STYLE)),
     )
-    main = tag("main", _numbers(overview), _tasks(overview), _ledger(overview), _requests(overview))
+    main = tag(
+        "main",
+        _numbers(overview),
+        _tasks(overview),
+        _ledger(overview),
+        faults_section(
+            overview.switches, overview.choice, problem=overview.problem, written=overview.written
+        ),
+        _requests(overview),
+    )
     return document(head=head, body=(_header(overview, refreshes=refreshes), main))
 
 
@@ -94,6 +118,7 @@ def _header(overview: Overview, *, refreshes: bool) -> Html:
         tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in facts)),
         tag(
             "nav",
+            *(tag("a", title, href=f"#{name}") for name, title in _SECTIONS),
             toggle,
             tag("a", "OpenAPI document", href="/openapi.json"),
             aria_label="This page",
@@ -136,7 +161,7 @@ def _tasks(overview: Overview) -> Html:
     pages = Pages.of(len(tasks), overview.choice.tasks)
     rows = (
         _row(
-            ("Task", tag("code", task.id)),
+            ("Task", tag("code", _shortened(task.id))),
             ("Status", tag("span", task.status.value, class_=f"badge {task.status.value}")),
             ("Age", age(overview.now_s - task.accepted_at_s)),
             ("Took", _took(task)),
@@ -177,7 +202,7 @@ def _ledger_row(entry: LedgerEntry, times: int) -> Html:
     paid = None if times == 1 else f"This prompt was paid for {times} times."
     return _row(
         ("Billed at", clock_time(entry.accepted_at_s)),
-        ("Task", tag("code", entry.task_id)),
+        ("Task", tag("code", _shortened(entry.task_id))),
         ("Model", entry.model),
         ("Idempotency-Key", tag("code", _shortened(entry.idempotency_key or "none"))),
         ("Prompt", _prompt(entry.prompt, note=paid)),
@@ -205,7 +230,7 @@ def _request_row(record: RequestRecord) -> Html:
             "Answer",
             tag("span", "none" if status is None else f"{status:d}", class_=f"badge {kind}"),
         ),
-        ("Faults", tag("code", "; ".join(record.faults)) if record.faults else ""),
+        ("Faults", tag("code", _shortened("; ".join(record.faults))) if record.faults else ""),
     )
 
 
