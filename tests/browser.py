@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -56,10 +57,14 @@ class Browser:
         """Run the body of a function in the page, and give what it returns."""
         return self._send("POST", "execute/sync", {"script": script, "args": list(arguments)})
 
-    def click(self, selector: str) -> None:
-        """Click the first element that a CSS selector finds, and wait for what it loads."""
+    def follow(self, selector: str) -> None:
+        """Click the first element that a CSS selector finds, and wait for the page it loads."""
+        self.run("window.isLeft = true")
         found = self._send("POST", "element", {"using": "css selector", "value": selector})
         self._send("POST", f"element/{found[_ELEMENT]}/click", {})
+        until_s = time.monotonic() + _LIMIT_S
+        while not self.run("return !window.isLeft && document.readyState === 'complete'"):
+            assert time.monotonic() < until_s, f"{selector} loads nothing"
 
     def texts(self, selector: str) -> list[str]:
         """Give what a reader sees in every element that a CSS selector finds."""
@@ -67,7 +72,7 @@ class Browser:
         texts: list[str] = self.run(script, selector)
         return texts
 
-    def screen(self, *, width: int, height: int, scheme: str = "light") -> None:
+    def screen(self, width: int, height: int, *, scheme: str = "light") -> None:
         """Give the window the size of a screen, and its user a liking for light or dark."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self._devtools("Emulation.setDeviceMetricsOverride", metrics)

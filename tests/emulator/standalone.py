@@ -7,6 +7,7 @@ import signal
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import attrs
@@ -47,6 +48,11 @@ class Standalone:
         with urlopen(f"{self.origin}/{query}", timeout=_LIMIT_S) as response:
             text: str = response.read().decode()
             return text
+
+    def switch_on(self, fault: str) -> None:
+        """Switch a fault on, as its page does."""
+        with urlopen(f"{self.origin}/faults", urlencode({"on": fault}).encode()) as response:
+            assert response.status == 200
 
     def kill(self) -> None:
         """End it as the power does."""

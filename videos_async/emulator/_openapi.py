@@ -47,7 +47,7 @@ _CONDITIONS: Final = {
     ),
     "If-None-Match": (
         "Entity tags that are known already.",
-        {"type": "string", "examples": ['"0123456789abcdef"']},
+        {"type": "string", "examples": ["*", '"0123456789abcdef"']},
     ),
     "If-Modified-Since": (
         "The date of what is known already.",
