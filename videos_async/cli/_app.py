@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from videos_async import VideosSession, __version__, validate
 from videos_async.cli._display import LiveReport
-from videos_async.cli._emulate import Emulation, MediaName
+from videos_async.cli._emulate import Emulation, EmulatorOptions
 from videos_async.cli._escape import shown
 from videos_async.cli._exit import EXIT_CODES, BadInput, ExitCode
 from videos_async.cli._follow import Watching, download, query
@@ -40,6 +40,7 @@ _DEFAULT_TIMEOUT_S: Final = 1800.0
 _VIDEO_OPTIONS: Final = VideoOptions()
 _FILE_OPTIONS: Final = FileOptions()
 _SERVICE_OPTIONS: Final = ServiceOptions()
+_EMULATOR_OPTIONS: Final = EmulatorOptions()
 
 _app = App(
     name="videos-async",
@@ -193,24 +194,15 @@ def _download(
 
 
 @_app.command(name="emulate")
-def _emulate(
-    *,
-    port: Annotated[int, Parameter(help="The port, or 0 for any that is free.")] = 8080,
-    host: Annotated[str, Parameter(help="A loopback address.")] = "127.0.0.1",
-    speed: Annotated[float, Parameter(help="Emulated seconds per second.")] = 1.0,
-    seed: Annotated[int, Parameter(help="Decides ids and lifetimes, with each prompt.")] = 0,
-    media: Annotated[
-        MediaName, Parameter(help="What the videos are: test cards need PyAV.")
-    ] = "auto",
-) -> ExitCode:
+def _emulate(*, options: EmulatorOptions = _EMULATOR_OPTIONS) -> ExitCode:
     """Run the service on this machine until Ctrl-C, and print the two variables that lead to it.
 
-    A prompt with [refuse] in it is failed at once, one with [fail] when its processing ends.
+    A prompt with [refuse] in it is failed at once, one with [fail] when its processing ends. A page
+    at / shows tasks, ledger and last requests, and switches faults; /openapi.json describes the
+    API as it is without them.
     """
     streams = Streams.standard()
-    emulation = Emulation(
-        host=host, port=port, speed=speed, seed=seed, media=media, streams=streams
-    )
+    emulation = Emulation(options=options, streams=streams)
     return run(emulation.run, streams=streams, aftermath=emulation)
 
 

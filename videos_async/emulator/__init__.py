@@ -10,13 +10,14 @@ share its mistakes.
 from __future__ import annotations
 
 from ._clock import Clock, ManualClock
-from ._emulator import VideosEmulator
+from ._emulator import Reach, VideosEmulator
 from ._ledger import Ledger, LedgerEntry
 from ._media import Media
 from ._requests import RequestLog, RequestRecord
 from ._rules import CONTRACT_MODELS, ModelRules
 from ._script import FaultScript, FaultSource
 from ._service import FAIL_MARK, REFUSE_MARK, EmulatedTask, Lifetimes, TaskStatus
+from ._state import StateFileError
 from ._validation import GenerationRequest
 from ._virtual import VirtualClock, VirtualLoop
 from .faults import (
@@ -97,12 +98,14 @@ __all__ = [
     "Phase",
     "Profile",
     "RateLimit",
+    "Reach",
     "Redirect",
     "Refuse",
     "RequestLog",
     "RequestRecord",
     "Reset",
     "Slow",
+    "StateFileError",
     "Status",
     "TaskStatus",
     "UnknownStatus",

@@ -12,7 +12,16 @@ if TYPE_CHECKING:
 
     import attrs
 
-__all__ = ["Choice", "at_least", "check", "member_of", "nonempty_text", "positive", "whole_number"]
+__all__ = [
+    "Choice",
+    "at_least",
+    "check",
+    "is_number",
+    "member_of",
+    "nonempty_text",
+    "positive",
+    "whole_number",
+]
 
 
 class Choice(StrEnum):
@@ -37,14 +46,14 @@ def check(holds: object, field: str, rule: str, value: object) -> None:
 
 def positive(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Accept finite numbers above zero."""
-    check(_is_number(value) and value > 0, _name(attribute), "a finite number above 0", value)
+    check(is_number(value) and value > 0, _name(attribute), "a finite number above 0", value)
 
 
 def at_least(minimum: float) -> Callable[[object, attrs.Attribute[Any], object], None]:
     """Accept finite numbers from ``minimum`` up."""
 
     def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        holds = _is_number(value) and value >= minimum
+        holds = is_number(value) and value >= minimum
         check(holds, _name(attribute), f"a finite number of at least {minimum}", value)
 
     return validate
@@ -57,7 +66,7 @@ def whole_number(
     reach = f"of at least {minimum}" if maximum == math.inf else f"from {minimum} to {maximum}"
 
     def validate(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        holds = _is_number(value) and isinstance(value, int) and minimum <= value <= maximum
+        holds = is_number(value) and isinstance(value, int) and minimum <= value <= maximum
         check(holds, _name(attribute), f"an integer {reach}", value)
 
     return validate
@@ -83,6 +92,6 @@ def _name(attribute: attrs.Attribute[Any]) -> str:
     return attribute.alias or attribute.name
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
     # bool is an int to Python, and "speed=True" is a mistake to everybody else.
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

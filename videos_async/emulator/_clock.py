@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from ._checks import at_least, check, positive
 
-__all__ = ["Clock", "ManualClock", "ScaledClock"]
+__all__ = ["Clock", "ManualClock", "ResumedClock", "ScaledClock"]
 
 
 class Clock(Protocol):
@@ -111,3 +111,27 @@ class ManualClock:
         self._came += 1
         heappush(self._sleepers, (self._elapsed_s + seconds, self._came, bell))
         await bell.wait()
+
+
+@attrs.define(eq=False)
+class ResumedClock:
+    """A clock that can be set to where another one stood, and goes on as fast as its own.
+
+    Args:
+        clock: What it goes by.
+    """
+
+    clock: Clock
+    _ahead_s: float = attrs.field(init=False, default=0.0)
+
+    def now_s(self) -> float:
+        """Give the virtual time in seconds since the Unix epoch."""
+        return self.clock.now_s() + self._ahead_s
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until so many virtual seconds have passed."""
+        await self.clock.sleep(seconds)
+
+    def resume(self, at_s: float) -> None:
+        """Go on from a virtual time, in seconds since the Unix epoch."""
+        self._ahead_s = at_s - self.clock.now_s()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
+from ._admin import Admin
 from ._checks import at_least, check, member_of, positive, whole_number
-from ._clock import Clock, ManualClock, ScaledClock
+from ._clock import Clock, ManualClock, ResumedClock, ScaledClock
+from ._front import Front
 from ._media import Media, MediaStore
 from ._port import Port
 from ._rules import CONTRACT_MODELS, ModelRules
@@ -19,17 +23,19 @@ from ._script import FaultScript, FaultSource, as_fault
 from ._server import BASE_PATH, WireServer
 from ._service import EmulatedTask, Lifetimes, VideoService
 from ._signing import LinkSigner
+from ._state import StateFile
 from ._virtual import VirtualClock, hold_for_threads
 from .faults import Fault, Profile, profile_faults
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from ._ledger import Ledger
     from ._requests import RequestLog
 
-__all__ = ["VideosEmulator"]
+__all__ = ["Reach", "VideosEmulator"]
 
 _DEFAULT_KEYS: Final = ("emulator-key", "YOUR_API_KEY")
 
@@ -52,13 +58,25 @@ def _faults(faults: Iterable[FaultSource]) -> tuple[Fault, ...]:
     return tuple(as_fault(fault) for fault in faults)
 
 
-def _loopback(_: object, __: object, host: str) -> None:
+def _path(path: str | os.PathLike[str] | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+class Reach(Enum):
+    """From where the emulator can be reached."""
+
+    LOOPBACK = "loopback"
+    """From this machine alone."""
+    NETWORK = "network"
+    """From wherever its host leads: to the API, the prompts on the page, and the faults."""
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    # The name may stand for two addresses, and port 0 would then be two different ports.
     try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
-        is_loopback = False
-    # Anybody may know the key, so nobody but this machine may knock.
-    check(is_loopback, "host", "a loopback address such as '127.0.0.1' or '::1'", host)
+        return None
 
 
 def _is_sendable(key: object) -> bool:
@@ -78,7 +96,8 @@ class VideosEmulator:
     Args:
         api_keys: The keys that open the API, the first of which is ``api_key``. By default
             ``emulator-key``, and ``YOUR_API_KEY`` so that the documents' examples work as printed.
-        host: A loopback address.
+        host: A loopback address; with ``Reach.NETWORK`` any address, ``0.0.0.0`` for all.
+        reach: Whether other machines may be let in. They need no more than the key.
         port: The port, or 0 for any that is free.
         speed: Virtual seconds per real second; the order of events does not depend on it.
         clock: A clock to go by instead, such as a ``ManualClock``; beside it ``speed`` stays 1.
@@ -93,13 +112,16 @@ class VideosEmulator:
             line of text or its JSON form. `faults` is then a script that may be changed at any
             time.
         profile: A named mixture of faults that comes after those: ``field`` or ``hostile``.
+        state: A file that keeps tasks, ledger and counters, and which a later emulator of the
+            same seed goes on from. No emulated time passes in between. By default nothing is kept.
 
     Raises:
         ValueError: If an argument breaks its rule; the text names it.
     """
 
     api_keys: tuple[str, ...] = attrs.field(default=_DEFAULT_KEYS, converter=_keys)
-    host: str = attrs.field(default="127.0.0.1", validator=_loopback)
+    host: str = "127.0.0.1"
+    reach: Reach = attrs.field(default=Reach.LOOPBACK, validator=member_of(Reach))
     _port: int = attrs.field(alias="port", default=0, validator=whole_number(0, 65535))
     speed: float = attrs.field(default=1.0, validator=positive)
     _clock: Clock | None = attrs.field(alias="clock", default=None)
@@ -113,23 +135,26 @@ class VideosEmulator:
     profile: Profile | None = attrs.field(
         default=None, converter=attrs.converters.optional(Profile)
     )
+    state: Path | None = attrs.field(default=None, converter=_path)
     _wire: WireServer = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
     _socket: Port = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
     _end_hold: Callable[[], None] = attrs.field(
         init=False, default=_nothing, on_setattr=attrs.setters.NO_OP
     )
+    _front: Front = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
     # Starting and closing take turns, whoever calls them from however many tasks.
     _turn: anyio.Lock = attrs.field(init=False, factory=anyio.Lock)
 
     def __attrs_post_init__(self) -> None:
+        self._check_host()
         keys = self.api_keys
         check(keys and all(map(_is_sendable, keys)), "api_keys", "non-empty ASCII words", keys)
         check(self._clock is None or self.speed == 1, "speed", "1 beside a clock", self.speed)
         models = {rules.name: rules for rules in self.models}
         names = [rules.name for rules in self.models]
         check(names and len(models) == len(names), "models", "at least one, names unique", names)
-        clock = ScaledClock(speed=self.speed) if self._clock is None else self._clock
-        self._socket = Port(self._address, self._port, clock)
+        clock = ResumedClock(self._clock or ScaledClock(speed=self.speed))
+        self._socket = Port(str(_address(self.host)), self._port, clock)
         self._wire = WireServer(
             service=VideoService(
                 seed=self.seed, processing_slots=self.processing_slots, lifetimes=self.lifetimes
@@ -145,6 +170,15 @@ class VideosEmulator:
         self.faults.extend(self._given)
         if self.profile is not None:
             self.faults.extend(profile_faults(self.profile))
+        facts = [("Seed", str(self.seed)), ("Speed", f"{self.speed:g}")]
+        if self.state is not None:
+            facts.append(("State file", str(self.state)))
+        self._front = Front(
+            wire=self._wire,
+            admin=Admin(wire=self._wire, base_path=BASE_PATH, facts=facts),
+            clock=clock,
+            state=None if self.state is None else StateFile(path=self.state, seed=self.seed),
+        )
 
     @property
     def api_key(self) -> str:
@@ -167,6 +201,15 @@ class VideosEmulator:
             message = "the emulator has no port before it is started: use 'async with', or start()"
             raise RuntimeError(message)
         return f"{self._origin}{BASE_PATH}"
+
+    @property
+    def page_url(self) -> str:
+        """Where the admin page is: tasks, ledger, faults and last requests, for a browser.
+
+        Raises:
+            RuntimeError: As ``base_url``.
+        """
+        return f"{self.base_url.removesuffix(BASE_PATH)}/"
 
     @property
     def ledger(self) -> Ledger:
@@ -248,16 +291,26 @@ class VideosEmulator:
         Raises:
             OSError: If the port cannot be had.
             RuntimeError: If the loop does not go by the `VirtualClock` that was given.
+            StateFileError: If the state file cannot be used.
         """
         async with self._turn:
             if not self._socket.is_held:
-                if isinstance(self.clock, VirtualClock):
-                    self._end_hold = hold_for_threads(self.clock, self._wire.media.limiter)
-                await self._socket.start(self._wire.handle)
-                self._wire.origin = self._origin
+                self._front.open()
+                try:
+                    if isinstance(self.clock, VirtualClock):
+                        self._end_hold = hold_for_threads(self.clock, self._wire.media.limiter)
+                    await self._socket.start(self._front.handle)
+                except BaseException:
+                    self._front.close()
+                    raise
+                self._wire.origin = "" if self.reach is Reach.NETWORK else self._origin
 
     async def aclose(self) -> None:
-        """Stop listening and drop every connection; does nothing if that was done."""
+        """Stop listening and drop every connection; does nothing if that was done.
+
+        Raises:
+            StateFileError: If the last of the state could not be written.
+        """
         # Shielded, because a test that is cancelled must not leave its server behind. Bounded,
         # because a request under way gets _GRACE_S and no more.
         with anyio.CancelScope(shield=True):
@@ -268,6 +321,7 @@ class VideosEmulator:
                     await self._socket.aclose()
                     # The loop closes the sockets of dropped connections on its next round.
                     await checkpoint()
+                    self._front.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -285,12 +339,21 @@ class VideosEmulator:
         state = self.base_url if self._socket.is_held else "closed"
         return f"<VideosEmulator {state} tasks={len(self._wire.service.tasks)} {self.ledger!r}>"
 
-    @property
-    def _origin(self) -> str:
-        host = f"[{self._address}]" if ":" in self._address else self._address
-        return f"http://{host}:{self._socket.number}"
+    def _check_host(self) -> None:
+        address = _address(self.host)
+        if self.reach is Reach.NETWORK:
+            check(address is not None, "host", "an IP address or 'localhost'", self.host)
+            return
+        # Anybody may know the key, so nobody but this machine may knock.
+        is_loopback = address is not None and address.is_loopback
+        rule = "a loopback address such as '127.0.0.1' or '::1'"
+        check(is_loopback, "host", rule, self.host)
 
     @property
-    def _address(self) -> str:
-        # The name may stand for two addresses, and port 0 would then be two different ports.
-        return "127.0.0.1" if self.host == "localhost" else self.host
+    def _origin(self) -> str:
+        # Where all addresses are listened on, this machine's own clients take the loopback one.
+        address = _address(self.host)
+        if address is not None and address.is_unspecified:
+            address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+        host = f"[{address}]" if address is not None and address.version == 6 else str(address)
+        return f"http://{host}:{self._socket.number}"

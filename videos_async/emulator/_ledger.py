@@ -107,9 +107,9 @@ class Ledger:
         self._entries.append(entry)
         self._per_prompt[entry.prompt] += 1
 
-    def record_refusal(self) -> None:
+    def record_refusal(self, count: int = 1) -> None:
         """Count a create call that was answered with an error, or cut off before acceptance."""
-        self._refused += 1
+        self._refused += count
 
     def __repr__(self) -> str:
         return f"<Ledger billed={self.billed} refused={self.refused}>"

@@ -42,6 +42,10 @@ BASE_PATH: Final = "/kyyReactApiServer"
 _CREATE_PATH: Final = f"{BASE_PATH}/v1/videos/videos"
 _RESULT_PREFIX: Final = f"{BASE_PATH}/v1/result/"
 _FILES_PREFIX: Final = "/files/"
+_UNDELIVERED: Final = {
+    HTTPStatus.PRECONDITION_FAILED: "the file has another entity tag than If-Match asks for",
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "the range starts behind the end of the file",
+}
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -57,7 +61,8 @@ class WireServer:
         url_ttl_s: How long a file URL lives, in virtual seconds.
         media: Where the files come from.
         script: What goes wrong.
-        origin: Scheme, host and port that file URLs start with; known once the socket is bound.
+        origin: Scheme, host and port that file URLs start with, known once the socket is bound;
+            empty for those that the client itself came by.
     """
 
     service: VideoService
@@ -175,7 +180,8 @@ class WireServer:
                 raise RefusedError(HTTPStatus.NOT_FOUND, f"there is no task {task_id!r}")
             payload = {**_head(task), "status": task.status, "video_url": None, "error": task.error}
             if task.status is TaskStatus.COMPLETED:
-                payload["video_url"] = self._video_url(task, now_s)
+                origin = self.origin or f"{request.scheme}://{request.host}"
+                payload["video_url"] = f"{origin}{self._video_path(task, now_s)}"
                 payload["actualDuration"] = task.actual_duration_s
             return Answer(payload=payload, is_task=True)
 
@@ -221,6 +227,8 @@ class WireServer:
         }
         if delivery.content_range is not None:
             headers["Content-Range"] = delivery.content_range
+        if delivery.status in _UNDELIVERED:
+            raise RefusedError(delivery.status, _UNDELIVERED[delivery.status], headers=headers)
         return Answer(
             status=delivery.status,
             body=file.content[delivery.start : delivery.stop],
@@ -250,12 +258,12 @@ class WireServer:
             errors=[attrs.asdict(violation) for violation in found],
         )
 
-    def _video_url(self, task: EmulatedTask, now_s: float) -> str:
+    def _video_path(self, task: EmulatedTask, now_s: float) -> str:
         # The same link from poll to poll, and a fresh one once half of its life is over.
         if task.link_expires_at_s - now_s < self.url_ttl_s / 2:
             task.link_expires_at_s = now_s + self.url_ttl_s
             task.link = self.signer.sign(task.id, task.link_expires_at_s)
-        return f"{self.origin}{_FILES_PREFIX}{quote(task.id, safe='')}.mp4?{task.link}"
+        return f"{_FILES_PREFIX}{quote(task.id, safe='')}.mp4?{task.link}"
 
 
 def _head(task: EmulatedTask) -> dict[str, Any]:

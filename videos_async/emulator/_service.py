@@ -27,6 +27,7 @@ import attrs
 
 from ._checks import at_least, check, positive
 from ._ledger import Ledger, LedgerEntry
+from ._recorder import NOBODY, Recorder
 from .faults._kinds import Order, Ordering
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class VideoService:
     processing_slots: int
     lifetimes: Lifetimes
     ledger: Ledger = attrs.field(init=False, factory=Ledger)
+    recorder: Recorder = attrs.field(init=False, default=NOBODY)
     _tasks: dict[str, EmulatedTask] = attrs.field(init=False, factory=dict[str, EmulatedTask])
     _waiting: deque[EmulatedTask] = attrs.field(init=False, factory=deque[EmulatedTask])
     _ends: list[_End] = attrs.field(init=False, factory=list[_End])
@@ -190,16 +192,17 @@ class VideoService:
             fault.apply(order)
         task_id, lifetime_s = order.task_id, order.lifetime_s
         task = EmulatedTask(id=task_id, request=request, accepted_at_s=now_s, lifetime_s=lifetime_s)
-        self._tasks[task_id] = task
-        self.ledger.record(
-            LedgerEntry(
-                task_id=task_id,
-                prompt=request.prompt,
-                model=request.model,
-                idempotency_key=idempotency_key,
-                accepted_at_s=now_s,
-            )
+        entry = LedgerEntry(
+            task_id=task_id,
+            prompt=request.prompt,
+            model=request.model,
+            idempotency_key=idempotency_key,
+            accepted_at_s=now_s,
         )
+        # Written down before anything is true of it: what cannot be kept is not accepted.
+        self.recorder.accepted(task, entry)
+        self._tasks[task_id] = task
+        self.ledger.record(entry)
         if REFUSE_MARK in request.prompt:
             self._end(task, at_s=now_s, error=_POLICY_ERROR)
         elif len(self._ends) < self.processing_slots:
@@ -233,16 +236,46 @@ class VideoService:
                 self._start(self._waiting.popleft(), at_s=ended_at_s)
         return self._now_s
 
+    def restore(
+        self, kept: Iterable[tuple[EmulatedTask, LedgerEntry]], *, refused: int, now_s: float
+    ) -> None:
+        """Go on from where a service stood whose tasks were written down.
+
+        Args:
+            kept: Its tasks with what was billed for them, in order of acceptance.
+            refused: How many create calls it refused.
+            now_s: The virtual Unix time it had come to.
+        """
+        self._now_s = now_s
+        self.ledger.record_refusal(refused)
+        processing: list[tuple[float, int, EmulatedTask]] = []
+        for task, entry in kept:
+            self._tasks[task.id] = task
+            self.ledger.record(entry)
+            if task.status is TaskStatus.QUEUED:
+                self._waiting.append(task)
+            elif task.status is TaskStatus.PROCESSING and task.started_at_s is not None:
+                processing.append((task.started_at_s, len(self._tasks), task))
+        # In their old order of start, which decides between equal ends.
+        for started_at_s, _, task in sorted(processing):
+            self._starts += 1
+            heappush(self._ends, (started_at_s + task.lifetime_s, self._starts, task))
+        # There may be more slots now than there were.
+        while self._waiting and len(self._ends) < self.processing_slots:
+            self._start(self._waiting.popleft(), at_s=now_s)
+
     def _start(self, task: EmulatedTask, *, at_s: float) -> None:
         task.status = TaskStatus.PROCESSING
         task.started_at_s = at_s
         self._starts += 1
         heappush(self._ends, (at_s + task.lifetime_s, self._starts, task))
+        self.recorder.started(task)
 
     def _end(self, task: EmulatedTask, *, at_s: float, error: str | None) -> None:
         task.status = TaskStatus.COMPLETED if error is None else TaskStatus.FAILED
         task.ended_at_s = at_s
         task.error = error
+        self.recorder.ended(task)
 
     def _draw(self, prompt: str) -> tuple[str, float]:
         """Give a fresh id and a point of the lifetime distribution."""
