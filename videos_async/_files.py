@@ -140,7 +140,7 @@ class FileServers:
                 timeout=self._timeout,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            flaw = next((str(one) for one in _causes(error) if isinstance(one, AddressRefused)), "")
+            flaw = next((one.flaw for one in _causes(error) if isinstance(one, AddressRefused)), "")
             trouble = refusal(host, flaw) if flaw else self._describe(error)
             is_final = bool(flaw) or isinstance(
                 error, (aiohttp.ClientConnectorCertificateError, aiohttp.InvalidURL)
