@@ -48,8 +48,8 @@ LAYERS: Final = (
     ("_schedule", "_wire"),
     ("_watchdog", "_stream", "_guard", "_lock", "_part_note"),
     ("_files", "_part"),
-    ("_transport", "_file_destination"),
-    ("_calls", "_fetch", "_follow", "_input"),
+    ("_transport", "_file_destination", "_object_store", "_sink"),
+    ("_calls", "_fetch", "_follow", "_input", "_targets"),
     ("_plan", "_downloads"),
     ("_watch", "_batch"),
     ("session",),
@@ -256,7 +256,16 @@ def test_the_face_has_nothing_under_a_name_it_does_not_know() -> None:
 
 # --- what an import costs ------------------------------------------------------------------
 
-EXTRAS: Final = ("aiohttp.web", "av", "cyclopts", "dask", "opentelemetry", "rich", "sqlite3")
+EXTRAS: Final = (
+    "aiohttp.web",
+    "av",
+    "cyclopts",
+    "dask",
+    "obstore",
+    "opentelemetry",
+    "rich",
+    "sqlite3",
+)
 
 
 def _loaded_after(code: str) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final, TypeVar
 
 import anyio
@@ -13,10 +12,10 @@ from videos_async._download import Download, OnExisting
 from videos_async._download_policy import DownloadPolicy
 from videos_async._expiry import expires_at_s
 from videos_async._fetch import Fetcher, FileUrl, ProgressHook
-from videos_async._file_destination import FileDestination
 from videos_async._files import FileServers
 from videos_async._ranges import Gone
 from videos_async._retry import RetryBudget, RetryPolicy
+from videos_async._targets import Target, destination_of
 from videos_async.errors import SessionClosed, TaskNotFound, VideoExpired, VideoUnavailable
 from videos_async.models import Status, VideoTask
 
@@ -70,17 +69,17 @@ class Downloads:
     async def save(
         self,
         task: VideoTask | str,
-        target: Path,
+        target: Target,
         *,
         on_existing: OnExisting = OnExisting.REFUSE,
         on_progress: ProgressHook | None = None,
     ) -> Download:
-        """Save the video of a completed task as a file.
+        """Bring the video of a completed task to where it is to go.
 
         Args:
             task: The task, or its id.
-            target: The file to be written.
-            on_existing: What to do where it is there already.
+            target: The file, object or sink to be written.
+            on_existing: What to do where a file or object is there already.
             on_progress: Called with a `DownloadProgress` about once a megabyte.
 
         Raises:
@@ -89,8 +88,8 @@ class Downloads:
             QueryFailed: When the service could not be asked for the URL.
             SessionClosed: When the session is closed.
         """
-        file = FileDestination(target=target, on_existing=on_existing, disk=self._disk)
-        return await self.save_to(task, file, on_progress=on_progress)
+        destination = destination_of(target, on_existing=on_existing, threads=self._disk)
+        return await self.save_to(task, destination, on_progress=on_progress)
 
     async def save_to(
         self,
