@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -61,7 +61,7 @@ def trap() -> Iterator[Trap]:
 
 
 @contextmanager
-def _listener(family: int, address: str, port: int) -> Iterator[socket.socket]:
+def _listener(family: int, address: str, port: int) -> Generator[socket.socket]:
     with socket.socket(family) as listener:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
