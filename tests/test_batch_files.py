@@ -66,7 +66,7 @@ async def test_each_request_ends_with_its_file_under_the_name_of_its_key(tmp_pat
     for change in ends:
         assert change.download is not None
         assert change.download.path == tmp_path / "new" / "out" / f"{change.key}.mp4"
-        content = change.download.path.read_bytes()
+        content = (tmp_path / "new" / "out" / f"{change.key}.mp4").read_bytes()
         assert hashlib.sha256(content).hexdigest() == change.download.sha256
     assert len(files(tmp_path / "new" / "out", "*")) == len(REQUESTS)
 

@@ -48,8 +48,8 @@ LAYERS: Final = (
     ("_schedule", "_wire"),
     ("_watchdog", "_stream", "_guard", "_lock", "_part_note", "_driver_lock"),
     ("_files", "_part", "_database"),
-    ("_transport", "_file_destination", "_journal_writer"),
-    ("_calls", "_fetch", "_follow", "_input"),
+    ("_transport", "_file_destination", "_object_store", "_sink", "_journal_writer"),
+    ("_calls", "_fetch", "_follow", "_input", "_targets"),
     ("_downloads", "_recorder", "journal"),
     ("_posting", "_saving"),
     ("_plan",),
@@ -262,7 +262,15 @@ def test_the_face_has_nothing_under_a_name_it_does_not_know() -> None:
 
 # --- what an import costs ------------------------------------------------------------------
 
-EXTRAS: Final = ("aiohttp.web", "av", "cyclopts", "dask", "opentelemetry", "rich")
+EXTRAS: Final = (
+    "aiohttp.web",
+    "av",
+    "cyclopts",
+    "dask",
+    "obstore",
+    "opentelemetry",
+    "rich",
+)
 
 
 def _loaded_after(code: str) -> set[str]:

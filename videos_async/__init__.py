@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from videos_async._download_policy import DownloadPolicy, DownloadProgress
     from videos_async._filenames import file_name
     from videos_async._limiter import RateLimit
+    from videos_async._object_store import ObjectTarget
     from videos_async._plan import BatchCounts, DryRun
     from videos_async._retry import RetryPolicy
     from videos_async._schedule import PollPolicy
+    from videos_async._sink import Sink
     from videos_async._states import JournalEntry, KeyState, SavedFile
     from videos_async._transport import Timeouts
     from videos_async._watch import Watch
@@ -108,6 +110,7 @@ __all__ = [
     "ModelSpec",
     "NotSent",
     "NotSubmitted",
+    "ObjectTarget",
     "OnExisting",
     "PollPolicy",
     "QueryFailed",
@@ -116,6 +119,7 @@ __all__ = [
     "RetryPolicy",
     "SavedFile",
     "SessionClosed",
+    "Sink",
     "Status",
     "SubmissionError",
     "SubmissionRefused",
@@ -163,12 +167,14 @@ _ROOMS = {
     ),
     "_filenames": ("file_name",),
     "_limiter": ("RateLimit",),
+    "_object_store": ("ObjectTarget",),
     "_plan": (
         "BatchCounts",
         "DryRun",
     ),
     "_retry": ("RetryPolicy",),
     "_schedule": ("PollPolicy",),
+    "_sink": ("Sink",),
     "_states": (
         "JournalEntry",
         "KeyState",

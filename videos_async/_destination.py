@@ -80,6 +80,10 @@ class Writing(Protocol[ResultT_co]):
         """
         ...
 
+    async def rescue(self, pieces: Sequence[bytes]) -> None:
+        """Take what came before a cancellation, if a later call can use it, and be quick."""
+        ...
+
     async def finish(self, received: Received) -> ResultT_co:
         """Make the file final, atomically: until this is called it is not there."""
         ...

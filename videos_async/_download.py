@@ -19,10 +19,11 @@ class OnExisting(Enum):
 
 @attrs.frozen(kw_only=True)
 class Download:
-    """A file that was saved.
+    """A file that was brought to where it was to go.
 
     Attributes:
-        path: Where it stands.
+        path: Where it stands, or None where it is no file of this system.
+        url: The URL of the object it was put into, or None where it is none.
         size_bytes: How long it is.
         sha256: The digest of its bytes, in hex.
         media_type: What the file server called it.
@@ -30,7 +31,8 @@ class Download:
             that matched, by a complete chunked body, or by the boxes of the MP4.
     """
 
-    path: Path
+    path: Path | None = None
+    url: str | None = None
     size_bytes: int
     sha256: str
     media_type: str

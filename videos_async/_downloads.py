@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final, TypeVar
 
 import anyio
+import attrs
 
 from videos_async._destination import Destination
 from videos_async._download import Download, OnExisting
@@ -17,6 +17,7 @@ from videos_async._file_destination import FileDestination
 from videos_async._files import FileServers
 from videos_async._ranges import Gone
 from videos_async._retry import RetryBudget, RetryPolicy
+from videos_async._targets import Target, destination_of
 from videos_async.errors import SessionClosed, TaskNotFound, VideoExpired, VideoUnavailable
 from videos_async.models import Status, VideoTask
 
@@ -70,18 +71,18 @@ class Downloads:
     async def save(
         self,
         task: VideoTask | str,
-        target: Path,
+        target: Target,
         *,
         on_existing: OnExisting = OnExisting.REFUSE,
         on_progress: ProgressHook | None = None,
         on_whole: Callable[[Download], Awaitable[None]] | None = None,
     ) -> Download:
-        """Save the video of a completed task as a file.
+        """Bring the video of a completed task to where it is to go.
 
         Args:
             task: The task, or its id.
-            target: The file to be written.
-            on_existing: What to do where it is there already.
+            target: The file, object or sink to be written.
+            on_existing: What to do where a file or object is there already.
             on_progress: Called with a `DownloadProgress` about once a megabyte.
             on_whole: Called when the file is whole, just before it gets its name.
 
@@ -91,10 +92,10 @@ class Downloads:
             QueryFailed: When the service could not be asked for the URL.
             SessionClosed: When the session is closed.
         """
-        file = FileDestination(
-            target=target, on_existing=on_existing, disk=self._disk, on_whole=on_whole
-        )
-        return await self.save_to(task, file, on_progress=on_progress)
+        destination = destination_of(target, on_existing=on_existing, threads=self._disk)
+        if on_whole is not None and isinstance(destination, FileDestination):
+            destination = attrs.evolve(destination, on_whole=on_whole)
+        return await self.save_to(task, destination, on_progress=on_progress)
 
     async def save_to(
         self,

@@ -304,7 +304,7 @@ class _Fetching(Generic[ResultT]):
                         await self._write(batch)
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True), suppress(DownloadError):
-                await self._writing.write(pending)
+                await self._writing.rescue(pending)
             raise
         except (TransportTrouble, _Trouble):
             await self._write(pending)

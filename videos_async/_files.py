@@ -140,7 +140,7 @@ class FileServers:
                 timeout=self._timeout,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            flaw = next((str(one) for one in _causes(error) if isinstance(one, AddressRefused)), "")
+            flaw = next((one.flaw for one in _causes(error) if isinstance(one, AddressRefused)), "")
             trouble = refusal(host, flaw) if flaw else self._describe(error)
             is_final = bool(flaw) or isinstance(
                 error, (aiohttp.ClientConnectorCertificateError, aiohttp.InvalidURL)
@@ -170,11 +170,23 @@ class FileServers:
         except (aiohttp.ClientError, OSError) as error:
             trouble = self._describe(error)
         if trouble is not None:
+            rest = _held_back(content)
+            if rest:
+                yield rest
             raise TransportTrouble(trouble)
 
 
 def _is_chunked(response: aiohttp.ClientResponse) -> bool:
     return "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+
+
+def _held_back(content: aiohttp.StreamReader) -> bytes:
+    """Take what came before a connection broke, which aiohttp keeps behind the error.
+
+    By a private method, whose effect the tests watch. Without it the bytes are asked for again.
+    """
+    read: Callable[[int], bytes] | None = getattr(content, "_read_nowait", None)
+    return b"" if read is None else read(-1)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

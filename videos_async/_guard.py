@@ -25,7 +25,18 @@ __all__ = ["AddressRefused", "Guard", "refusal"]
 
 
 class AddressRefused(OSError):
-    """The name led to an address that nothing is fetched from. Never leaves the library."""
+    """The name led to an address that nothing is fetched from. Never leaves the library.
+
+    Its text is the same for all addresses: where all of a name's are refused the client then
+    raises one of these, and not a mixture that could not be told from trouble with the network.
+
+    Attributes:
+        flaw: What is wrong with the address.
+    """
+
+    def __init__(self, flaw: str) -> None:
+        super().__init__("an address that nothing is fetched from")
+        self.flaw = flaw
 
 
 class Guard:

@@ -76,7 +76,9 @@ class PartNote:
     @staticmethod
     def add(path: Path, kept: Kept) -> None:
         """Add a line on what has reached the disk."""
-        _put(path, {"kept_bytes": kept.size_bytes, "sha256": kept.sha256}, os.O_APPEND)
+        line = {"kept_bytes": kept.size_bytes, "sha256": kept.sha256}
+        # Begun with a line break, as a kill may have cut the line before it.
+        _put(path, line, os.O_APPEND, before=b"\n")
 
     @classmethod
     def read(cls, path: Path) -> PartNote | None:
@@ -105,10 +107,10 @@ _FLAGS: Final = (
 )
 
 
-def _put(path: Path, line: Mapping[str, object], flag: int) -> None:
+def _put(path: Path, line: Mapping[str, object], flag: int, *, before: bytes = b"") -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | flag | _FLAGS, 0o666)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(json.dumps(line).encode() + b"\n")
+        file.write(before + json.dumps(line).encode() + b"\n")
 
 
 def _object(line: bytes) -> dict[str, object]:

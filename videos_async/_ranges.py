@@ -34,7 +34,9 @@ __all__ = [
 ]
 
 _STRONG_TAG: Final = re.compile(r'"[\x21\x23-\x7e]{0,512}"')
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
+_CONTENT_RANGE: Final = re.compile(
+    r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII | re.IGNORECASE
+)
 _STRONG_AFTER_S: Final = 60.0
 # What a signed URL answers once it has run out.
 _GONE: Final = frozenset({401, 403, 404, 410})

@@ -467,6 +467,7 @@ def replayed(entry: JournalEntry) -> Transition:
 
 
 def _file_of(download: Download) -> SavedFile:
+    assert download.path is not None  # noqa: S101 - a batch saves files
     return SavedFile(
         # As it is found from wherever a later run is started.
         path=str(download.path.absolute()),

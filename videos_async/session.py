@@ -34,6 +34,7 @@ from videos_async._settings import (
     find_proxy,
     timeout_flaw,
 )
+from videos_async._targets import Target
 from videos_async._transport import Timeouts, Transport
 from videos_async._watch import Watch
 from videos_async._wire import Endpoints, checked_task_id
@@ -557,7 +558,7 @@ class VideosSession:
     async def download(
         self,
         task_or_id: VideoTask | str,
-        path: str | os.PathLike[str],
+        target: Target,
         *,
         on_existing: OnExisting = OnExisting.REFUSE,
         on_progress: ProgressHook | None = None,
@@ -572,8 +573,12 @@ class VideosSession:
 
         Args:
             task_or_id: The task, or its id.
-            path: The file to be written; its directory must exist.
-            on_existing: What to do where the target is there already.
+            target: The file to be written, whose directory must exist. Or an object: a URL
+                ``s3://bucket/key``, ``gs://…`` or ``az://…``, whose store is opened with what
+                the environment says, or an `ObjectTarget`. Or a `Sink`: anything with an
+                asynchronous ``write(bytes)``. When a download fails, nothing stands under an
+                object's key, and a sink was given the first bytes of the file, in order.
+            on_existing: What to do where a file or object is there already.
             on_progress: Called with a `DownloadProgress` about once a megabyte. What it raises
                 is logged and ends nothing.
 
@@ -588,11 +593,12 @@ class VideosSession:
             QueryRefused: The service will not tell the URL.
             QueryFailed: The service could not be asked for the URL.
             InvalidRequest: The id can be none.
+            ConfigurationError: The target can be none, or obstore is missing for it.
             SessionClosed: The session is closed.
         """
         _id_of(task_or_id)
         return await self._downloads.save(
-            task_or_id, Path(path), on_existing=on_existing, on_progress=on_progress
+            task_or_id, target, on_existing=on_existing, on_progress=on_progress
         )
 
     @property

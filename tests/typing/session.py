@@ -41,7 +41,7 @@ async def one_video() -> None:
         assert_type(await session.generate(request, timeout=900.0), VideoTask)
         saved = await session.download(task, "kitten.mp4", on_existing=OnExisting.REPLACE)
         assert_type(saved, Download)
-        assert_type(saved.path, Path)
+        assert_type(saved.path, Path | None)
         await session.download(task.id, Path("kitten.mp4"))
 
 
