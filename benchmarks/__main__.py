@@ -9,6 +9,7 @@ from typing import Final
 
 from benchmarks import (
     downloads,
+    emulator_state,
     first_transition,
     import_cost,
     instructions,
@@ -24,6 +25,7 @@ _BENCHMARKS: Final[Mapping[str, Callable[[Scale], Iterator[Row]]]] = {
     "first_transition": first_transition.measure,
     "downloads": downloads.measure,
     "import": import_cost.measure,
+    "emulator_state": emulator_state.measure,
 }
 
 

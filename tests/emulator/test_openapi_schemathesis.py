@@ -22,6 +22,8 @@ pytestmark = pytest.mark.skipif(
     find_spec("schemathesis") is None, reason="needs schemathesis: pip install 'videos-async[dev]'"
 )
 
+# A task takes a moment, and its link lives longer than the test, which may take a minute.
+SPEED = "600"
 CONFIG = """
 [[operations]]
 include-path = "/files/{{id}}.mp4"
@@ -63,7 +65,7 @@ def complaint_about(emulator: Standalone, task: dict[str, Any], folder: Path, *o
 def test_every_answer_is_as_the_document_says(tmp_path: Path) -> None:
     report = tmp_path / "report.ndjson"
     options = ("--max-examples", "60", "--report", "ndjson", "--report-ndjson-path", str(report))
-    with standalone("--speed", "10000") as emulator:
+    with standalone("--speed", SPEED) as emulator:
         assert complaint_about(emulator, completed(emulator), tmp_path, *options) == ""
         billed = int(re.findall(r"Billed</dt><dd>([0-9,]+)", emulator.page())[0].replace(",", ""))
     statuses = {
@@ -77,7 +79,7 @@ def test_every_answer_is_as_the_document_says(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 def test_an_answer_that_is_not_in_the_document_is_found(tmp_path: Path) -> None:
     options = ("--phases", "coverage", "--include-operation-id", "queryResult")
-    with standalone("--speed", "10000") as emulator:
+    with standalone("--speed", SPEED) as emulator:
         task = completed(emulator)
         emulator.switch_on("status 418 on=query")
         complaint = complaint_about(emulator, task, tmp_path, *options)

@@ -138,10 +138,10 @@ class VideosEmulator:
     state: Path | None = attrs.field(default=None, converter=_path)
     _wire: WireServer = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
     _socket: Port = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
+    _front: Front = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
     _end_hold: Callable[[], None] = attrs.field(
         init=False, default=_nothing, on_setattr=attrs.setters.NO_OP
     )
-    _front: Front = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
     # Starting and closing take turns, whoever calls them from however many tasks.
     _turn: anyio.Lock = attrs.field(init=False, factory=anyio.Lock)
 
@@ -153,7 +153,9 @@ class VideosEmulator:
         models = {rules.name: rules for rules in self.models}
         names = [rules.name for rules in self.models]
         check(names and len(models) == len(names), "models", "at least one, names unique", names)
-        clock = ResumedClock(self._clock or ScaledClock(speed=self.speed))
+        clock = ScaledClock(speed=self.speed) if self._clock is None else self._clock
+        if self.state is not None:
+            clock = ResumedClock(clock)
         self._socket = Port(str(_address(self.host)), self._port, clock)
         self._wire = WireServer(
             service=VideoService(
@@ -176,7 +178,6 @@ class VideosEmulator:
         self._front = Front(
             wire=self._wire,
             admin=Admin(wire=self._wire, base_path=BASE_PATH, facts=facts),
-            clock=clock,
             state=None if self.state is None else StateFile(path=self.state, seed=self.seed),
         )
 
@@ -274,7 +275,7 @@ class VideosEmulator:
             TypeError: If the clock is of your own making and has no ``advance``.
         """
         check(seconds >= 0, "seconds", "at least 0", seconds)
-        clock = self.clock
+        clock = self._own_clock
         if isinstance(clock, VirtualClock):
             await clock.sleep(seconds)
         elif isinstance(clock, ManualClock | ScaledClock):
@@ -297,10 +298,11 @@ class VideosEmulator:
             if not self._socket.is_held:
                 self._front.open()
                 try:
-                    if isinstance(self.clock, VirtualClock):
-                        self._end_hold = hold_for_threads(self.clock, self._wire.media.limiter)
+                    if isinstance(self._own_clock, VirtualClock):
+                        self._end_hold = hold_for_threads(self._own_clock, self._wire.media.limiter)
                     await self._socket.start(self._front.handle)
                 except BaseException:
+                    self._end_hold()
                     self._front.close()
                     raise
                 self._wire.origin = "" if self.reach is Reach.NETWORK else self._origin
@@ -348,6 +350,10 @@ class VideosEmulator:
         is_loopback = address is not None and address.is_loopback
         rule = "a loopback address such as '127.0.0.1' or '::1'"
         check(is_loopback, "host", rule, self.host)
+
+    @property
+    def _own_clock(self) -> Clock:
+        return self.clock.clock if isinstance(self.clock, ResumedClock) else self.clock
 
     @property
     def _origin(self) -> str:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 from aiohttp import web
 
+from ._clock import ResumedClock
 from ._state import StateFileError
 
 if TYPE_CHECKING:
     from ._admin import Admin
-    from ._clock import ResumedClock
     from ._kept import Kept
     from ._server import WireServer
     from ._state import StateFile
@@ -35,13 +35,11 @@ class Front:
     Args:
         wire: The API.
         admin: The pages about it.
-        clock: The virtual time that both go by.
         state: Where everything is kept, if it is.
     """
 
     wire: WireServer
     admin: Admin
-    clock: ResumedClock
     state: StateFile | None
     _is_restored: bool = attrs.field(init=False, default=False)
 
@@ -55,9 +53,10 @@ class Front:
             return
         kept = self.state.open()
         service, counts = self.wire.service, self.wire.requests
-        if kept.clock_s is not None:
+        clock = self.wire.clock
+        if isinstance(clock, ResumedClock) and kept.clock_s is not None:
             # No time passes while nobody runs on the file.
-            self.clock.resume(kept.clock_s)
+            clock.resume(kept.clock_s)
         service.recorder = self.state
         if self._is_restored:
             self._check_unchanged(self.state, kept)
@@ -66,7 +65,7 @@ class Front:
         for name in _COUNTERS:
             setattr(counts, name, kept.counters.get(name, 0))
         refused = kept.counters.get(_REFUSED, 0)
-        service.restore(kept.tasks, refused=refused, now_s=self.clock.now_s())
+        service.restore(kept.tasks, refused=refused, now_s=clock.now_s())
 
     def close(self) -> None:
         """Write the last of it, and let go of the state file.
@@ -94,7 +93,7 @@ class Front:
 
     def _save(self) -> None:
         if self.state is not None:
-            now_s = self.wire.service.advance(self.clock.now_s())
+            now_s = self.wire.service.advance(self.wire.clock.now_s())
             self.state.save(self._counters(), clock_s=now_s)
 
     def _counters(self) -> dict[str, int]:
