@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import first_transition, import_cost, instructions, requests_cost, waiting
+from benchmarks import (
+    emulator_cost,
+    first_transition,
+    import_cost,
+    instructions,
+    requests_cost,
+    waiting,
+)
 from benchmarks.report import Row, Scale, print_table, write_json
 
 _BENCHMARKS: Final[Mapping[str, Callable[[Scale], Iterator[Row]]]] = {
@@ -16,6 +23,7 @@ _BENCHMARKS: Final[Mapping[str, Callable[[Scale], Iterator[Row]]]] = {
     "waiting": waiting.measure,
     "first_transition": first_transition.measure,
     "import": import_cost.measure,
+    "emulator": emulator_cost.measure,
 }
 
 
