@@ -9,6 +9,7 @@ from typing import Final
 
 from benchmarks import (
     downloads,
+    emulator_cost,
     emulator_state,
     first_transition,
     import_cost,
@@ -26,6 +27,7 @@ _BENCHMARKS: Final[Mapping[str, Callable[[Scale], Iterator[Row]]]] = {
     "downloads": downloads.measure,
     "import": import_cost.measure,
     "emulator_state": emulator_state.measure,
+    "emulator": emulator_cost.measure,
 }
 
 

@@ -19,8 +19,11 @@ from aiohttp import web
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
 
     from ._clock import Clock
+
+    Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 __all__ = ["Port"]
 
@@ -49,6 +52,8 @@ class Port:
     _listening: asyncio.Server | None = attrs.field(init=False, default=None)
     _reopening: asyncio.Task[None] | None = attrs.field(init=False, default=None)
     _refuses_until_s: float = attrs.field(init=False, default=float("-inf"))
+    _handle: Handler = attrs.field(init=False)
+    _busy: set[object] = attrs.field(init=False, factory=set[object])
 
     @property
     def is_held(self) -> bool:
@@ -60,15 +65,16 @@ class Port:
         """Whether it refuses connections for a while."""
         return self.is_held and self._listening is None
 
-    async def start(
-        self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-    ) -> None:
+    async def start(self, handle: Handler) -> None:
         """Listen.
 
         Raises:
             OSError: If the port cannot be had.
         """
-        runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=_GRACE_S)
+        self._handle = handle
+        runner = web.ServerRunner(
+            web.Server(self._serve, access_log=None), shutdown_timeout=_GRACE_S
+        )
         await runner.setup()
         try:
             self._keeper = self._bound()
@@ -111,10 +117,20 @@ class Port:
             return
         self._stop_listening()
         server = self._runner.server
-        if server is not None:
-            server.pre_shutdown()
+        for connection in () if server is None else server.connections:
+            if connection in self._busy:
+                connection.close()
+            else:
+                connection.force_close()
         if self._reopening is None:
             self._reopen_later()
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._busy.add(request.protocol)
+        try:
+            return await self._handle(request)
+        finally:
+            self._busy.discard(request.protocol)
 
     def _reopen_later(self) -> None:
         self._reopening = asyncio.get_running_loop().create_task(self._reopen())
