@@ -92,7 +92,8 @@ def checked_task_id(task_id: object) -> str:
     return task_id
 
 
-@attrs.frozen(kw_only=True)
+# Not frozen: it lives for a moment, and freezing would double its price.
+@attrs.define(kw_only=True)
 class Exchange:
     """One request that was made, and all that came of it.
 
