@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from tests.raw_server import (
     Line,
     RawServer,
+    Script,
     answer,
     arrival,
     hang,
@@ -32,7 +34,9 @@ from videos_async import (
     Timeouts,
     VideoRequest,
     VideosSession,
+    _connections,
 )
+from videos_async._version import __version__
 
 KEY = "sk-connections"
 REQUEST = VideoRequest(prompt="A kitten on a meadow", duration=5)
@@ -102,6 +106,118 @@ def pool_of(session: VideosSession, kind: str) -> dict[str, Any]:
     clients: dict[str, Any] = vars(transport)["_owned"]
     connector: object = clients[kind].connector
     return vars(connector)
+
+
+def hang_up_after(request: Script) -> Script:
+    """Answer the first call, and close the connection in the middle of the second one."""
+
+    async def script(line: Line) -> None:
+        await request(line)
+        await line.read_headers()
+        line.close()
+
+    return script
+
+
+async def test_poll_that_meets_a_close_in_flight_is_made_again_at_once() -> None:
+    async with (
+        RawServer(hang_up_after(answer(200, PROCESSING)), answer(200, PROCESSING)) as server,
+        open_session(server, retry=RetryPolicy(max_attempts=1)) as session,
+    ):
+        for _ in range(2):
+            assert (await session.query("video_1")).status is Status.PROCESSING
+
+    assert server.accepted == 2
+
+
+async def test_create_call_that_meets_a_close_in_flight_is_never_made_again() -> None:
+    async with (
+        RawServer(hang_up_after(answer(200, ACCEPTED)), answer(200, ACCEPTED)) as server,
+        open_session(server) as session,
+    ):
+        await session.submit(REQUEST)
+        with pytest.raises(SubmissionUncertain):
+            await session.submit(REQUEST)
+
+    assert server.accepted == 1
+
+
+async def test_calls_of_our_own_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def detour(*_: object, **__: object) -> None:
+        raise AssertionError("the session's own way was taken")
+
+    # The steps of the short way are in no manual; this is what tells when they are not taken.
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", detour)
+    async with RawServer(answer(200, ACCEPTED)) as server, open_session(server) as session:
+        await session.submit(REQUEST)
+        await session.query("video_1")
+
+    assert (server.posts, server.gets) == (1, 1)
+
+
+@pytest.mark.parametrize("aiohttp_is", ["of a known series", "of another series"])
+async def test_requests_are_the_same_whichever_way_they_take(
+    aiohttp_is: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_connections, "_IS_KNOWN_SERIES", aiohttp_is == "of a known series")
+    task = {**ACCEPTED, "id": "vidéo/1?x"}
+    async with RawServer(answer(200, task)) as server:
+        host = f"localhost:{server.port}"
+        base_url = f"http://{host}/some/where"
+        async with VideosSession(KEY, base_url=base_url) as session:
+            await session.submit(REQUEST)
+            await session.query(task["id"])
+
+    post, get = server.requests
+    assert (post.method, post.target) == ("POST", "/some/where/v1/videos/videos")
+    assert (get.method, get.target) == ("GET", "/some/where/v1/result/vid%C3%A9o%2F1%3Fx")
+    common = {
+        "host": host,
+        "authorization": f"Bearer {KEY}",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": f"videos-async/{__version__}",
+    }
+    assert get.headers == common
+    assert post.headers.pop("idempotency-key").isalnum()
+    framing = {"content-type": "application/json", "content-length": str(len(post.body))}
+    assert post.headers == common | framing
+    assert json.loads(post.body)["prompt"] == REQUEST.prompt
+
+
+async def test_interim_answers_are_read_over() -> None:
+    async def think_aloud(line: Line) -> None:
+        await line.read_headers()
+        await line.send(head(100) + head(103, ("Link", "</style.css>")))
+        await arrival()
+        body = json.dumps(PROCESSING).encode()
+        await line.send(head(200, ("Content-Length", str(len(body)))) + body)
+
+    async with RawServer(think_aloud) as server, open_session(server) as session:
+        for _ in range(2):
+            assert (await session.query("video_1")).status is Status.PROCESSING
+
+    assert server.accepted == 1
+
+
+async def test_connection_whose_request_was_answered_before_it_was_read_is_not_used_again() -> None:
+    async def answer_early(line: Line) -> None:
+        await line.read_headers()
+        await line.send(head(413, ("Content-Length", "0")))
+        await line.until_peer_closes()
+
+    # Far more than the buffers of two sockets hold.
+    long = VideoRequest(prompt="A kitten", duration=5, extra={"note": "x" * (32 << 20)})
+    async with (
+        RawServer(answer_early, answer(200, ACCEPTED)) as server,
+        open_session(server) as session,
+    ):
+        with pytest.raises(SubmissionError) as caught:
+            await session.submit(long)
+        assert (await session.submit(REQUEST)).id == "video_1"
+
+    assert caught.value.http_status == 413
+    assert server.accepted == 2
 
 
 async def test_create_calls_in_a_row_share_a_connection_of_their_own() -> None:

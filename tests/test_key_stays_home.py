@@ -166,7 +166,7 @@ async def test_no_object_shows_the_key() -> None:
         for part in (session, transport, calls, session.watch(["video_1"])):
             assert_no_key_in(str(part), repr(part), repr(inside(part)))
         for client in inside(transport)["_owned"].values():
-            assert_no_key_in(repr(inside(client)), repr(inside(client.connector)))
+            assert_no_key_in(repr(client), repr(inside(client)), repr(inside(client.connector)))
         assert_no_key_in(repr(ApiKey(KEY)), f"{[ApiKey(KEY)]}")
 
 
@@ -178,7 +178,7 @@ async def test_nothing_that_holds_the_key_can_be_pickled_or_copied() -> None:
             transport,
             calls,
             ApiKey(KEY),
-            inside(transport)["_options"]["headers"],
+            inside(transport)["_where"]["headers"],
         ):
             for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
                 with pytest.raises(TypeError, match=r"pickle|key"):

@@ -46,8 +46,8 @@ LAYERS: Final = (
     ("_converter",),
     ("_limiter", "_retry"),
     ("_schedule", "_wire"),
-    ("_watchdog", "_stream", "_guard", "_lock", "_part_note", "_driver_lock"),
-    ("_files", "_part", "_database"),
+    ("_watchdog", "_stream", "_guard", "_lock", "_part_note", "_driver_lock", "_client"),
+    ("_files", "_part", "_database", "_connections"),
     ("_transport", "_file_destination", "_object_store", "_sink", "_journal_writer"),
     ("_calls", "_fetch", "_follow", "_input", "_targets"),
     ("_downloads", "_recorder", "journal"),
@@ -64,6 +64,7 @@ PURE: Final = sorted(room for room, level in LEVELS.items() if level < LEVELS[FI
 IMPURE_MODULES: Final = frozenset(
     {"aiohttp", "anyio", "asyncio", "random", "socket", "sqlite3", "threading", "time"}
 )
+ROOMS_WITH_AIOHTTP: Final = frozenset({"_client", "_connections", "_files", "_transport"})
 # It imports nothing of the library, and nothing but the command and the plugin imports it: it has
 # no level.
 APART: Final = "emulator"
@@ -165,14 +166,14 @@ def test_a_pure_room_reaches_for_no_clock_no_dice_and_no_socket(room: str) -> No
     assert not _top_levels(PACKAGE / f"{room}.py", with_types=True) & IMPURE_MODULES
 
 
-def test_the_transport_and_the_file_servers_alone_import_aiohttp() -> None:
+def test_the_transport_and_what_stands_below_it_alone_import_aiohttp() -> None:
     rooms = {_room(path) for path in FILES if "aiohttp" in _top_levels(path)}
-    assert rooms - {APART} == {"_transport", "_files"}
+    assert rooms - {APART} == ROOMS_WITH_AIOHTTP
 
 
 def test_the_session_alone_names_aiohttp_in_its_types() -> None:
     rooms = {_room(path) for path in FILES if "aiohttp" in _top_levels(path, with_types=True)}
-    assert rooms - {APART} <= {"_transport", "_files", "session"}
+    assert rooms - {APART} <= {*ROOMS_WITH_AIOHTTP, "session"}
 
 
 @pytest.mark.parametrize(

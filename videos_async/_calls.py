@@ -65,15 +65,20 @@ def _now_s() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def _acquire(queue: anyio.Semaphore | anyio.Lock, *, until_s: float = math.inf) -> bool:
-    """Wait for a place; False when there is none until `until_s`."""
+def _acquired(queue: anyio.Semaphore | anyio.Lock) -> bool:
+    """Take a place where nobody has to wait for one: as a rule nobody has."""
     try:
         queue.acquire_nowait()
     except anyio.WouldBlock:
-        with anyio.CancelScope(deadline=until_s) as patience:
-            await queue.acquire()
-        return not patience.cancelled_caught
+        return False
     return True
+
+
+async def _acquire(queue: anyio.Semaphore | anyio.Lock, *, until_s: float = math.inf) -> bool:
+    """Wait for a place; False when there is none until `until_s`."""
+    with anyio.CancelScope(deadline=until_s) as patience:
+        await queue.acquire()
+    return not patience.cancelled_caught
 
 
 class _Lane:
@@ -88,6 +93,10 @@ class _Lane:
         self.slots = anyio.Semaphore(in_flight, fast_acquire=True)
         self.turn = anyio.Lock(fast_acquire=True)
         self.limiter = Limiter(rate_per_s=rate_per_s, burst=limit.burst, session=session)
+
+    def is_free(self, now_s: float) -> bool:
+        """Tell whether a call may go out now, before nobody and without a turn of its own."""
+        return self.limiter.is_free(now_s) and not self.turn.locked()
 
 
 class Calls:
@@ -151,9 +160,11 @@ class Calls:
         mark = mark or SentMark()
         attempt = 1
         while True:
-            await _acquire(self._submits.slots)
+            if not _acquired(self._submits.slots):
+                await _acquire(self._submits.slots)
             try:
-                await self._take_turn(self._submits)
+                if not self._submits.is_free(_now_s()):
+                    await self._take_turn(self._submits)
                 if intent is not None:
                     await intent.declare()
                 verdict = await self._submit_once(
@@ -267,21 +278,26 @@ class Calls:
             known: The fingerprint of the last answer about it; one that is byte for byte the
                 same is `Unchanged`, and not read again.
         """
-        slots, until_s = self._queries.slots, _now_s() + timeout_s
-        if not await _acquire(slots, until_s=until_s):
-            return _NO_TURN
-        try:
-            if not await self._take_turn(self._queries, until_s=until_s):
+        lane, clock = self._queries, asyncio.get_running_loop().time
+        sent_s = clock()
+        until_s = sent_s + timeout_s
+        if not _acquired(lane.slots):
+            if not await _acquire(lane.slots, until_s=until_s):
                 return _NO_TURN
-            sent_s = _now_s()
+            sent_s = clock()
+        try:
+            if not lane.is_free(sent_s):
+                if not await self._take_turn(lane, until_s=until_s):
+                    return _NO_TURN
+                sent_s = clock()
             exchange = await self._transport.query(task_id, timeout_s=until_s - sent_s)
         finally:
-            slots.release()
+            lane.slots.release()
         fingerprint = None
         if exchange.status == 200 and exchange.trouble is None:
             fingerprint = hash(exchange.body)
             if fingerprint == known:
-                self._rate.accepted(_now_s())
+                self._rate.accepted(clock())
                 return UNCHANGED
         outcome = read_exchange(exchange, unix_now_s=self._unix_clock())
         self._note(outcome, sent_s)
@@ -294,10 +310,7 @@ class Calls:
 
     async def _take_turn(self, lane: _Lane, *, until_s: float = math.inf) -> bool:
         """Wait for the next turn; False when it would come after `until_s`."""
-        if lane.limiter.is_free(_now_s()) and not lane.turn.locked():
-            return True
-        # anyio's `async with` costs more than all that is done in it here; as a rule nobody waits.
-        if not await _acquire(lane.turn, until_s=until_s):
+        if not _acquired(lane.turn) and not await _acquire(lane.turn, until_s=until_s):
             return False
         try:
             wait_s = lane.limiter.reserve(_now_s())

@@ -132,8 +132,9 @@ def _register(
 
 
 _CONVERTER: Final = _make_converter()
-# Every poll comes by here, so the converter is asked for its hook once.
+# Every poll and every submission comes by here, so the converter is asked for its hooks once.
 _STRUCTURE_TASK: Final = _CONVERTER.get_structure_hook(VideoTask)
+_UNSTRUCTURE_REQUEST: Final = _CONVERTER.get_unstructure_hook(VideoRequest)
 
 # --- requests ------------------------------------------------------------------------------
 
@@ -151,7 +152,7 @@ def request_to_json(request: VideoRequest) -> dict[str, Any]:
     Defaults are said explicitly, absent optional fields are left out, and `extra` stands
     beside the documented fields under its own names. Nothing is validated here.
     """
-    body: dict[str, Any] = _CONVERTER.unstructure(request)
+    body: dict[str, Any] = _UNSTRUCTURE_REQUEST(request)
     # The only values of a valid request that are empty are those that were not given.
     return {**{name: value for name, value in body.items() if value}, **request.extra}
 

@@ -166,7 +166,8 @@ class _SlidingCount:
         self._previous = 0
 
     def add(self, now_s: float) -> None:
-        self._roll(now_s)
+        if now_s - self._started_s >= 1.0:
+            self._roll(now_s)
         self._current += 1
 
     def in_last_second(self, now_s: float) -> float:

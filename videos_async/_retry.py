@@ -124,7 +124,8 @@ class RetryBudget:
         self._tenths = min(self._capacity_tenths, self._tenths + 1)
 
 
-@attrs.frozen(kw_only=True)
+# Not frozen: it lives for a moment, and freezing would double its price.
+@attrs.define(kw_only=True)
 class Outcome:
     """What is known of one exchange with the service.
 
@@ -222,12 +223,16 @@ _REASONS: Final[Mapping[int, str]] = {
 
 
 def _judge_accepted(outcome: Outcome, status: int) -> Accepted | Refused | Uncertain:
-    answer, task_id = outcome.answer, find_task_id(outcome.answer)
+    answer = outcome.answer
     if _says_failed(answer):
         reason = "the service failed it at once"
-        message = find_message(answer)
-        return Refused(reason=reason, http_status=status, message=message, task_id=task_id)
-    if task_id is None and _envelope_refuses(answer):
+        return Refused(
+            reason=reason,
+            http_status=status,
+            message=find_message(answer),
+            task_id=find_task_id(answer),
+        )
+    if _envelope_refuses(answer) and find_task_id(answer) is None:
         reason = "the service refuses the request"
         return Refused(reason=reason, http_status=status, message=find_message(answer))
     try:
@@ -238,7 +243,7 @@ def _judge_accepted(outcome: Outcome, status: int) -> Accepted | Refused | Uncer
         problem = f"{flaw.path} {flaw.problem}"
     else:
         return Accepted(task=task)
-    task_id = task_id or outcome.salvage
+    task_id = find_task_id(answer) or outcome.salvage
     if task_id is not None:
         # Paid for, and its id can be read: no flaw elsewhere in the answer may cost it.
         return Accepted(task=VideoTask(id=task_id, status=Status.QUEUED))

@@ -1,6 +1,6 @@
-"""The socket side of the API: with `_files`, the only files that import aiohttp's client.
+"""The socket side of the API: with what stands below it, all that imports aiohttp's client.
 
-It makes one exchange at a time and reports it as data. Nothing of aiohttp leaves this file, its
+It makes one exchange at a time and reports it as data. Nothing of aiohttp leaves from here, its
 exceptions least of all: the same ones are raised for "the service never read it" and "it was
 accepted, then the line died", and their reprs and tracebacks hold the Authorization header.
 """
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NoReturn, TypeAlias
 
 import aiohttp
 import anyio
 import attrs
-from aiohttp.abc import AbstractStreamWriter
-from yarl import URL
 
+from videos_async._client import AdoptedClient, Answer, Client, SentMark
+from videos_async._connections import open_client, open_session
 from videos_async._files import FileServers
 from videos_async._guard import Guard
 from videos_async._settings import ApiKey, at_least
@@ -29,18 +29,14 @@ from videos_async.models import without_query
 
 __all__ = ["SentMark", "Timeouts", "Transport"]
 
-_POOLING: Final[Mapping[str, Mapping[str, Any]]] = {
+_KEEPALIVE_S: Final = {
     # Short enough that no server is known to close a connection this young, so that a create
     # call never meets a close in flight, which would make doubt.
-    "submit": {"keepalive_timeout": 1.0},
+    "submit": 1.0,
     # A free call that meets a close in flight is simply made again.
-    "query": {"keepalive_timeout": 15.0},
-    # Looked up anew for each connection: a file server that moved is found again.
-    "files": {"keepalive_timeout": 15.0, "use_dns_cache": False},
-    "private files": {"keepalive_timeout": 15.0, "use_dns_cache": False},
+    "query": 15.0,
+    "files": 15.0,
 }
-_FILES: Final = frozenset({"files", "private files"})
-_READ_SIZE_BYTES: Final = 1 << 16
 _COMMON_HEADERS: Final[Mapping[str, str]] = {
     "Accept": "application/json",
     # 292 kB of gzip can become 300 MB in one read.
@@ -68,91 +64,10 @@ class Timeouts:
     download_stall_s: float = attrs.field(default=30.0, validator=at_least(0.001))
 
 
-@attrs.define
-class SentMark:
-    """Whether a byte of a request's body may have left this machine, and whether one still may.
+# A result call has no body, so nothing of it is ever marked.
+_UNMARKED: Final = SentMark()
 
-    Attributes:
-        sent: A byte may have left.
-        is_revoked: From now on none leaves.
-    """
-
-    sent: bool = False
-    is_revoked: bool = False
-
-    def revoke(self) -> bool:
-        """Let no byte leave from now on, and tell whether none has.
-
-        A cancellation takes a turn of the loop to arrive, in which the body could still be
-        written; this holds at once.
-        """
-        self.is_revoked = True
-        return not self.sent
-
-    def leave(self) -> None:
-        """Mark that bytes leave now.
-
-        Raises:
-            ConnectionAbortedError: When they may not any more.
-        """
-        if self.is_revoked:
-            raise ConnectionAbortedError("the call was called off before it was sent")
-        self.sent = True
-
-
-class _MarkedBody(aiohttp.BytesPayload):
-    """A request body that leaves a mark before its first byte is handed to the socket.
-
-    aiohttp holds the headers back until the body is written, and a create call without its body
-    cannot be accepted, so this is the exact line between "not accepted" and "maybe". Unlike a
-    trace hook it also works in a client session that was handed in, and costs nothing.
-    """
-
-    def __init__(self, body: bytes, mark: SentMark) -> None:
-        super().__init__(body, content_type="application/json")
-        self._mark = mark
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        self._mark.leave()
-        await super().write(writer)
-
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        self._mark.leave()
-        await super().write_with_length(writer, content_length)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Connections that are reused only clean, and read in pieces the allocator keeps at hand.
-
-    Both overrides are of private methods, whose effect the tests watch. Where aiohttp has them no
-    longer, connections are what they are by default.
-    """
-
-    async def _get(self, *args: Any, **options: Any) -> Any:
-        # An answer that came in while the connection lay idle is the answer to nothing we asked:
-        # the next call would take it for its own, and a create call pay twice for it.
-        connection = await super()._get(*args, **options)
-        while connection is not None and _is_spoilt(connection):
-            connection.close()
-            connection = await super()._get(*args, **options)
-        return connection
-
-    async def _wrap_create_connection(
-        self, *args: Any, **options: Any
-    ) -> tuple[asyncio.Transport, Any]:
-        above = cast("Any", super())
-        transport, protocol = await above._wrap_create_connection(*args, **options)  # noqa: SLF001 - see above
-        # asyncio asks for 256 KiB a read, which the C library maps and unmaps each time: a sixth
-        # of a poll. uvloop's transports, and TLS with a buffer it keeps, have no such size.
-        if isinstance(getattr(transport, "max_size", None), int):
-            transport.max_size = _READ_SIZE_BYTES
-        return transport, protocol
-
-
-def _is_spoilt(connection: Any) -> bool:
-    return connection.protocol is None or connection.protocol.should_close
+_MakeCall: TypeAlias = Callable[[Client], Awaitable[Answer]]
 
 
 class Transport:
@@ -184,16 +99,23 @@ class Transport:
         self._endpoints = endpoints
         self._key = key
         self._proxy = proxy
-        self._injected = client_session
-        self._owned: dict[str, aiohttp.ClientSession] = {}
+        # No total: a timer of aiohttp's for each call costs a tenth of a poll.
+        timeout = aiohttp.ClientTimeout(total=None, connect=timeouts.connect_s)
+        self._where: dict[str, Any] = {
+            "endpoints": endpoints,
+            "proxy": proxy,
+            "timeout": timeout,
+            # The key goes with each call: what a session has by default, a proxy gets, too.
+            "headers": {**_COMMON_HEADERS, **_authorization(key)},
+        }
+        self._adopted = client_session and AdoptedClient(client_session, **self._where)
+        self._owned: dict[str, Client] = {}
+        self._file_sessions: dict[bool, aiohttp.ClientSession] = {}
         self._watchdog = Watchdog()
-        self._create_url = URL(endpoints.create, encoded=True)
-        # Only the path differs from poll to poll: the rest is parsed once.
-        self._root_url = URL(endpoints.root, encoded=True)
         self.closed = anyio.Event()
         self._guard = guard
         self.files = FileServers(
-            client=lambda is_private: self._client("private files" if is_private else "files"),
+            client=self._files_client,
             describe=self._describe,
             connect_s=timeouts.connect_s,
             stall_s=timeouts.download_stall_s,
@@ -201,25 +123,11 @@ class Transport:
         )
         self._without_key = _eraser(key)
         self._timeouts = timeouts
-        self._options: dict[str, Any] = {
-            # Nothing that a handed-in session may be set to can resend, redirect, decode or
-            # raise behind our back.
-            "allow_redirects": False,
-            "auto_decompress": False,
-            "raise_for_status": False,
-            "middlewares": (),
-            "proxy": proxy,
-            # No total: a timer of aiohttp's for each call costs a tenth of a poll.
-            "timeout": aiohttp.ClientTimeout(total=None, connect=timeouts.connect_s),
-            # A session of our own has the rest by default. The key goes with each call all the
-            # same: what a session has by default, a proxy gets, too.
-            "headers": {**(_COMMON_HEADERS if client_session else {}), **_authorization(key)},
-        }
 
     @property
     def is_open(self) -> bool:
         """Whether there are connections of our own that want closing."""
-        return bool(self._owned)
+        return bool(self._owned or self._file_sessions)
 
     async def aclose(self) -> None:
         """End the calls under way and close our own connections; closing twice is fine."""
@@ -227,7 +135,10 @@ class Transport:
         self._watchdog.stop_all("the session was closed")
         while self._owned:
             _, client = self._owned.popitem()
-            await client.close()
+            await client.aclose()
+        while self._file_sessions:
+            _, session = self._file_sessions.popitem()
+            await session.close()
 
     # --- the two calls -------------------------------------------------------------------
 
@@ -240,41 +151,32 @@ class Transport:
                 use of it.
             mark: Set before the first byte of the body is handed to the socket.
         """
-        headers = {
-            **self._options["headers"],
-            # Said here, or a handed-in session's own default would win.
-            "Content-Type": "application/json",
-            "Idempotency-Key": idempotency_key,
-        }
-        options = {**self._options, "headers": headers, "data": _MarkedBody(body, mark)}
         return await self._exchange(
-            "submit", mark, self._timeouts.submit_s, method="POST", url=self._create_url, **options
+            "submit",
+            mark,
+            self._timeouts.submit_s,
+            lambda client: client.submit(body, idempotency_key=idempotency_key, mark=mark),
         )
 
     async def query(self, task_id: str, *, timeout_s: float) -> Exchange:
         """Make one result call, within `timeout_s` seconds at most."""
-        return await self._exchange(
-            "query",
-            SentMark(),
-            min(self._timeouts.query_s, timeout_s),
-            method="GET",
-            url=self._root_url.with_path(self._endpoints.result_path(task_id), encoded=True),
-            **self._options,
-        )
+        path = self._endpoints.result_path(task_id)
+        limit_s = min(self._timeouts.query_s, timeout_s)
+        return await self._exchange("query", _UNMARKED, limit_s, lambda client: client.query(path))
 
     async def _exchange(
-        self, name: str, mark: SentMark, limit_s: float, **options: Any
+        self, name: str, mark: SentMark, limit_s: float, make: _MakeCall
     ) -> Exchange:
         if self.closed.is_set():
             raise SessionClosed
-        client = self._injected or self._owned.get(name) or self._client(name)
+        client = self._adopted or self._owned.get(name) or self._open(name)
         call = self._watchdog.begin(limit_s)
         try:
-            return await self._converse(client, call, mark, options)
+            return await self._converse(make(client), call, mark)
         except asyncio.CancelledError as cancelled:
             if call.takes_cancellation():
                 trouble = call.stopped
-            elif mark.sent or not client.closed or _is_cancelling():
+            elif mark.sent or not client.is_closed or _is_cancelling():
                 # Without the frames below: what they hold, the key and an answer that may echo
                 # it, is no business of whoever logs the cancellation.
                 raise cancelled.with_traceback(None)  # noqa: B904 - it is the one that was caught
@@ -285,37 +187,36 @@ class Transport:
             trouble = self._describe(error)
         finally:
             self._watchdog.end(call)
-        if self.closed.is_set() or client.closed:
+        if self.closed.is_set() or client.is_closed:
             if not mark.sent:
                 raise SessionClosed
             trouble = "the session was closed before an answer came"
         return Exchange(sent=mark.sent, trouble=trouble)
 
     async def _converse(
-        self, client: aiohttp.ClientSession, call: UnderWay, mark: SentMark, options: dict[str, Any]
+        self, answering: Awaitable[Answer], call: UnderWay, mark: SentMark
     ) -> Exchange:
-        response = await client.request(**options)
+        answer = await answering
         # Not `async with`: its exit can wait, and a cancellation would find the answer there.
         try:
-            body, trouble = await self._read_body(response, call)
+            body, trouble = await self._read_body(answer.content, call)
         finally:
-            response.release()
+            answer.release()
         return Exchange(
             sent=mark.sent,
-            status=response.status,
-            headers=response.headers,
+            status=answer.status,
+            headers=answer.headers,
             body=body,
             trouble=trouble,
         )
 
     async def _read_body(
-        self, response: aiohttp.ClientResponse, call: UnderWay
+        self, content: aiohttp.StreamReader, call: UnderWay
     ) -> tuple[bytes | None, str | None]:
         """Read a body up to the cap; where it breaks off, what came until then and why."""
         trouble: str | None = None
         pieces: list[bytes] = []
         size = 0
-        content = response.content
         try:
             # Nearly always one turn: the body came with the headers.
             while not content.at_eof():
@@ -336,26 +237,26 @@ class Transport:
 
     # --- inside --------------------------------------------------------------------------
 
-    def _client(self, name: str) -> aiohttp.ClientSession:
+    def _open(self, name: str) -> Client:
+        client = self._owned[name] = open_client(**self._where, keepalive_s=_KEEPALIVE_S[name])
+        return client
+
+    def _files_client(self, is_private: bool) -> aiohttp.ClientSession:  # noqa: FBT001 - as `FileServers` asks
         if self.closed.is_set():
             raise SessionClosed
-        client = self._owned.get(name)
-        if client is None:
+        session = self._file_sessions.get(is_private)
+        if session is None:
             # Through a proxy the one address that is seen is the proxy's own.
-            is_guarded = name == "files" and self._proxy is None
-            client = self._owned[name] = aiohttp.ClientSession(
-                # A file server is told nothing by default; the calls' headers are all but the key.
-                headers=None if name in _FILES else _COMMON_HEADERS,
-                # The callers bound what is in flight; a queue in here would cost 7 kB a call.
-                connector=_Connector(
-                    limit=0,
-                    socket_factory=self._guard.open_socket if is_guarded else None,
-                    **_POOLING[name],
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
+            is_guarded = not is_private and self._proxy is None
+            # A file server is told nothing by default.
+            session = self._file_sessions[is_private] = open_session(
+                keepalive_s=_KEEPALIVE_S["files"],
                 proxy=self._proxy,
+                socket_factory=self._guard.open_socket if is_guarded else None,
+                # Looked up anew for each connection: a file server that moved is found again.
+                use_dns_cache=False,
             )
-        return client
+        return session
 
     def _describe(self, error: Exception) -> str:
         """Say what happened in words that hold neither the key nor a signed query."""

@@ -59,7 +59,7 @@ class Watchdog:
     def begin(self, limit_s: float) -> UnderWay:
         """Watch over what the current task does from now until `end`."""
         loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - coroutines run in tasks
         call = UnderWay(task, loop.time() + limit_s, task.cancelling())
         self._under_way.add(call)
