@@ -80,6 +80,20 @@ async def test_the_ledger_and_the_counters_go_on(
         assert (emulator.ledger.billed_for("a kitten"), emulator.requests.submits) == (2, 3)
 
 
+async def test_time_is_moved_by_hand_beside_a_state_file_as_well(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    path = tmp_path / "state.jsonl"
+    async with emulator_on(path) as emulator:
+        await emulator.advance(1000)
+        task_id = (await wire_to(emulator, http).submit()).json["id"]
+    async with emulator_on(path) as emulator:
+        # The clock that was given starts anew, the emulator does not.
+        assert emulator.clock.now_s() == ManualClock().now_s() + 1000
+        await emulator.advance(LIFETIME_S)
+        assert emulator.tasks[task_id].status == "completed"
+
+
 async def test_a_file_link_outlives_a_restart(tmp_path: Path, http: aiohttp.ClientSession) -> None:
     path = tmp_path / "state.jsonl"
     async with emulator_on(path) as emulator:
