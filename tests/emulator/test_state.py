@@ -260,8 +260,7 @@ def test_what_cannot_be_written_is_not_accepted(tmp_path: Path) -> None:
     ids: list[str] = []
 
     def submit_many(emulator: Standalone) -> None:
-        for number in range(100):
-            ids.append(emulator.submit(f"prompt {number}")["id"])
+        ids.extend(emulator.submit(f"prompt {number}")["id"] for number in range(100))
 
     with standalone("--state", path, file_limit_bytes=2000) as emulator:
         with pytest.raises(HTTPError) as refused:
