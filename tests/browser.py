@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -97,7 +97,7 @@ class Browser:
 
 
 @contextmanager
-def chromium(profile: Path) -> Iterator[Browser]:
+def chromium(profile: Path) -> Generator[Browser]:
     """Start a browser with an empty profile in that folder, and end it afterwards."""
     assert DRIVER is not None
     assert BROWSER is not None
@@ -130,7 +130,8 @@ def _port(driver: subprocess.Popen[str]) -> int:
 def _answer(connection: HTTPConnection, method: str, path: str, body: object) -> Any:
     content = None if body is None else json.dumps(body)
     connection.request(method, path, content, {"Content-Type": "application/json"})
-    answer = json.loads(connection.getresponse().read())["value"]
-    if isinstance(answer, dict) and "error" in answer:
+    response = connection.getresponse()
+    answer = json.loads(response.read())["value"]
+    if response.status != 200:
         raise RuntimeError(f"{path}: {answer['message']}")
     return answer

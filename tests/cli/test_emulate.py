@@ -120,7 +120,7 @@ async def test_emulate_takes_faults_in_the_order_they_are_given() -> None:
         (["--speed", "0"], "speed must be a finite number above 0"),
         (["--state", "/"], "cannot be opened"),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=["no fault", "a fault's field", "host", "speed", "state"],
 )
 async def test_emulate_with_a_wrong_setting_is_exit_code_2(
     arguments: list[str], problem: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import attrs
 from tests.cli.command import COMMAND, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["Standalone", "standalone"]
 
@@ -73,8 +74,15 @@ class Standalone:
 
 
 @contextmanager
-def standalone(*arguments: str) -> Iterator[Standalone]:
-    """Run `videos-async emulate` on a free port."""
+def standalone(*arguments: str, file_limit_bytes: int | None = None) -> Generator[Standalone]:
+    """Run `videos-async emulate` on a free port, and on a disk that lets no file grow larger."""
+
+    def prepare() -> None:
+        # Whatever the suite was started from: a shell's background job hears no Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if file_limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit_bytes, file_limit_bytes))
+
     process = subprocess.Popen(
         [*COMMAND, "emulate", "--port", "0", "--media", "sample", *arguments],
         env=environment(),
@@ -82,8 +90,7 @@ def standalone(*arguments: str) -> Iterator[Standalone]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        # Whatever the suite itself was started from: a shell's background job hears no Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads here
+        preexec_fn=prepare,  # noqa: PLW1509 - no threads here
     )
     try:
         assert process.stdout is not None

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.emulator.wire import KITTEN
-from videos_async.emulator import Media, Reach, VideosEmulator
+from tests.emulator.wire import KITTEN, Wire
+from videos_async.emulator import ManualClock, Media, Reach, VideosEmulator
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import aiohttp
 
-    from tests.emulator.wire import Reply, Wire
+    from tests.emulator.wire import Reply
 
 
 class Page(HTMLParser):
@@ -171,14 +173,21 @@ async def test_many_tasks_are_shown_page_by_page(wire: Wire) -> None:
     assert "/?tasks=2&ledger=2&refresh=off#ledger" in links
 
 
-async def test_ten_thousand_tasks_make_a_small_page(http: aiohttp.ClientSession) -> None:
-    async with VideosEmulator(media=Media.SAMPLE) as emulator:
-        service, wire = emulator._wire.service, emulator._wire
-        request = wire._validated({**KITTEN, "prompt": "x" * 1500})
-        for _ in range(10_000):
-            service.accept(request, now_s=wire.clock.now_s())
-        async with http.get(emulator.page_url) as response:
-            body = await response.read()
+async def test_ten_thousand_tasks_make_a_small_page(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    path = tmp_path / "state.jsonl"
+    async with VideosEmulator(state=path) as emulator:
+        wire = Wire(emulator=emulator, clock=ManualClock(), http=http)
+        task_id = (await wire.submit({**KITTEN, "prompt": "x" * 1500})).json["id"]
+    *head, accepted, _ = path.read_text("utf-8").splitlines()
+    many = [accepted.replace(task_id, f"video_{number:016}") for number in range(10_000)]
+    path.write_text("\n".join([*head, *many, ""]), "utf-8")
+    async with (
+        VideosEmulator(state=path, media=Media.SAMPLE) as emulator,
+        http.get(emulator.page_url) as response,
+    ):
+        body = await response.read()
     assert b"1 to 25 of 10,000" in body
     assert len(body) < 100_000
 

@@ -70,6 +70,18 @@ def test_a_phone_shows_a_whole_profile_without_sideways_scrolling(browser: Brows
         assert not is_wider_than_screen(browser)
 
 
+@pytest.mark.parametrize("kind", ["long", "markup", "control"])
+def test_a_malicious_id_neither_breaks_the_page_nor_widens_it(browser: Browser, kind: str) -> None:
+    with standalone("--fault", f"hostile_id {kind}") as emulator:
+        emulator.submit("a kitten")
+        browser.screen(*PHONE)
+        browser.open(emulator.origin)
+        assert browser.texts(".table-tasks bdi") == ["a kitten"]
+        assert browser.run("return document.images.length") == 0
+        assert not is_wider_than_screen(browser)
+        assert len(emulator.page()) < 50_000
+
+
 @pytest.mark.parametrize("screen", [PHONE, DESK], ids=["phone", "desk"])
 def test_a_task_shows_with_status_and_age(
     browser: Browser, emulator: Standalone, screen: tuple[int, int]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -43,7 +43,8 @@ def completed(emulator: Standalone) -> dict[str, Any]:
 
 def complaint_about(emulator: Standalone, task: dict[str, Any], folder: Path, *options: str) -> str:
     """Run schemathesis, and give what it says if it is not content."""
-    link = {name: values[0] for name, values in parse_qs(urlsplit(task["video_url"]).query).items()}
+    video_url: str = task["video_url"]
+    link = dict(parse_qsl(urlsplit(video_url).query))
     (folder / "schemathesis.toml").write_text(CONFIG.format(id=task["id"], **link), "utf-8")
     done = subprocess.run(
         [

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
 
 import aiohttp
 import pytest
@@ -12,9 +13,12 @@ import pytest
 from tests.emulator.standalone import standalone
 from tests.emulator.wire import KITTEN, LIFETIME_S, Wire
 from videos_async.emulator import Lifetimes, ManualClock, Media, StateFileError, VideosEmulator
+from videos_async.emulator._clock import ResumedClock
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.emulator.standalone import Standalone
 
 _LIFETIMES = Lifetimes(medians_s={}, default_median_s=LIFETIME_S, sigma=0)
 
@@ -32,9 +36,10 @@ def emulator_on(path: Path, **options: Any) -> VideosEmulator:
 
 
 def wire_to(emulator: VideosEmulator, http: aiohttp.ClientSession) -> Wire:
-    clock = emulator._clock
-    assert isinstance(clock, ManualClock)
-    return Wire(emulator=emulator, clock=clock, http=http)
+    clock = emulator.clock
+    assert isinstance(clock, ResumedClock)
+    assert isinstance(clock.clock, ManualClock)
+    return Wire(emulator=emulator, clock=clock.clock, http=http)
 
 
 async def statuses(wire: Wire, ids: list[str]) -> list[str]:
@@ -78,6 +83,20 @@ async def test_the_ledger_and_the_counters_go_on(
         assert after == before
         await wire_to(emulator, http).submit()
         assert (emulator.ledger.billed_for("a kitten"), emulator.requests.submits) == (2, 3)
+
+
+async def test_time_is_moved_by_hand_beside_a_state_file_as_well(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    path = tmp_path / "state.jsonl"
+    async with emulator_on(path) as emulator:
+        await emulator.advance(1000)
+        task_id = (await wire_to(emulator, http).submit()).json["id"]
+    async with emulator_on(path) as emulator:
+        # The clock that was given starts anew, the emulator does not.
+        assert emulator.clock.now_s() == ManualClock().now_s() + 1000
+        await emulator.advance(LIFETIME_S)
+        assert emulator.tasks[task_id].status == "completed"
 
 
 async def test_a_file_link_outlives_a_restart(tmp_path: Path, http: aiohttp.ClientSession) -> None:
@@ -236,28 +255,27 @@ async def test_a_last_line_without_its_end_was_never_answered(
         assert emulator.ledger.billed == 2
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is always full")  # noqa: PTH110 - asked while the tests are collected
-async def test_what_cannot_be_written_is_not_accepted(
-    tmp_path: Path, http: aiohttp.ClientSession
-) -> None:
-    path = tmp_path / "state.jsonl"
-    async with emulator_on(path) as emulator:
-        wire = wire_to(emulator, http)
-        await wire.submit()
-        state = emulator._front.state
-        assert state is not None
-        good = state._file
-        # The disk fills up under the open file.
-        with open("/dev/full", "r+b", buffering=0) as full:  # noqa: ASYNC230, PTH123 - a device
-            state._file = full
-            reply = await wire.submit()
-            state._file = good
-        assert reply.status == 503
-        assert os.strerror(errno.ENOSPC) in reply.message
-        assert (emulator.ledger.billed, len(emulator.tasks)) == (1, 1)
-        assert (await wire.submit()).status == 200
-    async with emulator_on(path) as emulator:
-        assert emulator.ledger.billed == 2
+def test_what_cannot_be_written_is_not_accepted(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.jsonl")
+    ids: list[str] = []
+
+    def submit_many(emulator: Standalone) -> None:
+        ids.extend(emulator.submit(f"prompt {number}")["id"] for number in range(100))
+
+    with standalone("--state", path, file_limit_bytes=2000) as emulator:
+        with pytest.raises(HTTPError) as refused:
+            submit_many(emulator)
+        answer = json.load(refused.value)
+        assert refused.value.code == 503
+        assert f"cannot be written ({os.strerror(errno.EFBIG)})" in answer["message"]
+        refused.value.close()
+        # It goes on with what it has.
+        assert emulator.query(ids[0])["id"] == ids[0]
+    assert ids
+    with standalone("--state", path) as emulator:
+        assert f"{len(ids)} tasks" in emulator.page()
+        assert [emulator.query(task_id)["id"] for task_id in ids] == ids
+        emulator.submit()
 
 
 def test_kill_9_loses_neither_tasks_nor_counters(tmp_path: Path) -> None:
