@@ -388,9 +388,10 @@ async def whole_file(
 ) -> bytes:
     script = list(emulator.faults)
     emulator.faults.clear()
-    saved = await session.download(task, directory / "whole.mp4")
+    whole = directory / "whole.mp4"
+    await session.download(task, whole)
     emulator.faults.extend(script)
-    return saved.path.read_bytes()
+    return whole.read_bytes()
 
 
 @pytest.mark.parametrize("fault", [*BROKEN, "close after=answer", "rate_limit 0.01"])
