@@ -57,20 +57,18 @@ def pattern(script: FaultScript, calls: int, **about: Any) -> list[bool]:
 @pytest.mark.parametrize(
     ("fault", "phases"),
     [
-        (Status(503), set(Phase)),
-        (Status(503, on="query"), {Phase.QUERY}),
-        (LoseId(), {Phase.SUBMIT}),
-        (NoUrl(), {Phase.QUERY}),
-        (Dialect("envelope"), {Phase.SUBMIT, Phase.QUERY}),
-        (Dialect("envelope", on="submit"), {Phase.SUBMIT}),
+        (Status(503), "submit query download"),
+        (Status(503, on="query"), "query"),
+        (LoseId(), "submit"),
+        (NoUrl(), "query"),
+        (Dialect("envelope"), "submit query"),
+        (Dialect("envelope", on="submit"), "submit"),
     ],
     ids=str,
 )
-def test_a_fault_strikes_in_its_phases(
-    script: FaultScript, fault: Fault, phases: set[Phase]
-) -> None:
+def test_a_fault_strikes_in_its_phases(script: FaultScript, fault: Fault, phases: str) -> None:
     script.add(fault)
-    assert {phase for phase in Phase if strikes(script, phase)} == phases
+    assert [phase for phase in Phase if strikes(script, phase)] == phases.split()
 
 
 def test_nth_counts_the_calls_that_fit_from_when_the_fault_was_added(script: FaultScript) -> None:

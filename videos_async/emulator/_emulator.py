@@ -24,12 +24,12 @@ from ._server import BASE_PATH, WireServer
 from ._service import EmulatedTask, Lifetimes, VideoService
 from ._signing import LinkSigner
 from ._state import StateFile
-from ._virtual import VirtualClock, hold_for_threads
+from ._virtual import VirtualClock, check_loop_of
 from .faults import Fault, Profile, profile_faults
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     from ._ledger import Ledger
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["Reach", "VideosEmulator"]
 
 _DEFAULT_KEYS: Final = ("emulator-key", "YOUR_API_KEY")
-
-
-def _nothing() -> None:
-    """Hold no time back: the clock is none that jumps."""
 
 
 def _keys(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -139,9 +135,6 @@ class VideosEmulator:
     _wire: WireServer = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
     _socket: Port = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
     _front: Front = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
-    _end_hold: Callable[[], None] = attrs.field(
-        init=False, default=_nothing, on_setattr=attrs.setters.NO_OP
-    )
     # Starting and closing take turns, whoever calls them from however many tasks.
     _turn: anyio.Lock = attrs.field(init=False, factory=anyio.Lock)
 
@@ -299,10 +292,9 @@ class VideosEmulator:
                 self._front.open()
                 try:
                     if isinstance(self._own_clock, VirtualClock):
-                        self._end_hold = hold_for_threads(self._own_clock, self._wire.media.limiter)
+                        check_loop_of(self._own_clock)
                     await self._socket.start(self._front.handle)
                 except BaseException:
-                    self._end_hold()
                     self._front.close()
                     raise
                 self._wire.origin = "" if self.reach is Reach.NETWORK else self._origin
@@ -319,7 +311,6 @@ class VideosEmulator:
             async with self._turn:
                 if self._socket.is_held:
                     self._wire.let_go()
-                    self._end_hold()
                     await self._socket.aclose()
                     # The loop closes the sockets of dropped connections on its next round.
                     await checkpoint()

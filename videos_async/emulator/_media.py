@@ -98,9 +98,6 @@ class MediaStore:
     Args:
         media: ``TEST_CARD`` or ``SAMPLE``.
         limit_bytes: How much to keep. What was dropped is rendered again, to the same bytes.
-
-    Attributes:
-        limiter: Bounds the threads that render.
     """
 
     media: Media
@@ -109,7 +106,7 @@ class MediaStore:
         init=False, factory=OrderedDict[str, VideoFile]
     )
     _kept_bytes: int = attrs.field(init=False, default=0)
-    limiter: anyio.CapacityLimiter = attrs.field(
+    _limiter: anyio.CapacityLimiter = attrs.field(
         init=False, factory=partial(anyio.CapacityLimiter, _RENDERS_AT_A_TIME)
     )
     _rendering: dict[str, anyio.Lock] = attrs.field(init=False, factory=dict[str, anyio.Lock])
@@ -128,7 +125,7 @@ class MediaStore:
                 file = self._kept.get(task.id)
                 if file is None:
                     file = await anyio.to_thread.run_sync(
-                        partial(self._render, task), limiter=self.limiter
+                        partial(self._render, task), limiter=self._limiter
                     )
                     self._keep(task.id, file)
                 self._kept.move_to_end(task.id)

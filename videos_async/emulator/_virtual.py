@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import threading
 import time
 from contextlib import suppress
+from queue import Queue
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import anyio.to_thread
 import attrs
 
 from ._checks import at_least, check
@@ -27,7 +28,7 @@ from ._checks import at_least, check
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["VirtualClock", "VirtualLoop", "hold_for_threads"]
+__all__ = ["VirtualClock", "VirtualLoop", "check_loop_of"]
 
 # Bytes between two sockets of this process are there at once, unless the kernel has put them off;
 # a sleep gives it the processor for that. (A selector's own time-out is at least a millisecond.)
@@ -99,18 +100,11 @@ class VirtualClock:
         self._elapsed_s += seconds
 
 
-def hold_for_threads(clock: VirtualClock, *limiters: anyio.CapacityLimiter) -> Callable[[], None]:
-    """Let no time pass while a thread of anyio's is at work; to be called in a loop of the clock.
-
-    Args:
-        clock: The clock.
-        limiters: Whose threads count, besides those under the default limiter.
-
-    Returns:
-        What ends this.
+def check_loop_of(clock: VirtualClock) -> None:
+    """See to it that the running loop goes by a clock.
 
     Raises:
-        RuntimeError: If the running loop goes by another clock: this one would stand still.
+        RuntimeError: If it does not: the clock would stand still.
     """
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualLoop) or loop.clock is not clock:
@@ -119,8 +113,6 @@ def hold_for_threads(clock: VirtualClock, *limiters: anyio.CapacityLimiter) -> C
             " program with loop_factory=clock.new_event_loop"
         )
         raise RuntimeError(message)
-    counted = (anyio.to_thread.current_default_thread_limiter(), *limiters)
-    return clock.hold_while(lambda: any(limiter.borrowed_tokens for limiter in counted))
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -163,7 +155,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._waiting = _JumpingSelector(clock)
         super().__init__(self._waiting)
         self._in_threads = 0
-        self._end_hold = clock.hold_while(lambda: self._in_threads > 0)
+        self._end_hold = clock.hold_while(self._is_waiting_for_threads)
 
     def time(self) -> float:
         """Give the loop's time, in virtual seconds."""
@@ -196,3 +188,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _thread_ended(self, _: object) -> None:
         self._in_threads -= 1
+
+    def _is_waiting_for_threads(self) -> bool:
+        # anyio's threads are not the loop's, and tell nobody that they are at work; but each has
+        # a queue for it. Where a later version has none, time passes while they work.
+        return self._in_threads > 0 or any(
+            isinstance(queue := getattr(thread, "queue", None), Queue)
+            and queue.unfinished_tasks
+            and getattr(thread, "loop", None) is self
+            for thread in threading.enumerate()
+        )
