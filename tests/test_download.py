@@ -6,253 +6,231 @@ import asyncio
 import hashlib
 import os
 import resource
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import anyio.lowlevel
 import pytest
 
+from tests.file_server import ETAG, VIDEO, cut_off, file_session, finished, mp4, serve
+from tests.raw_server import Line, RawServer, Script, hang, head, raw
 from tests.service import QUICK_RETRIES, quick_service, request
 from videos_async import (
+    DiskFull,
     Download,
     DownloadError,
     DownloadIncomplete,
+    DownloadPolicy,
     OnExisting,
-    Status,
+    RetryPolicy,
+    SessionClosed,
     TargetExists,
     VideosSession,
-    VideoTask,
     VideoUnavailable,
 )
 from videos_async.emulator import FAIL_MARK, ManualClock
 
-VIDEO = bytes(range(256)) * 8192  # 2 MiB, so that it is written in several pieces
+ONE_TRY = RetryPolicy(max_attempts=1)
 
 
-@asynccontextmanager
-async def file_server(
-    reply: bytes, *, keep_open: bool = False
-) -> AsyncGenerator[tuple[str, list[bytes]]]:
-    """Serve one raw answer to every request, then close; note what was asked."""
-    asked: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(reply)
-        await writer.drain()
-        if keep_open:
-            with suppress(ConnectionResetError):  # the client leaves while bytes are on the way
-                await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        host, port = server.sockets[0].getsockname()
-        yield f"http://{host}:{port}/video.mp4?signature=secret", asked
-
-
-def answer(
-    body: bytes, *headers: str, status: str = "200 OK", media_type: str = "video/mp4"
-) -> bytes:
-    head = [f"HTTP/1.1 {status}", f"Content-Type: {media_type}", *headers, "", ""]
-    return "\r\n".join(head).encode() + body
-
-
-def whole(body: bytes = VIDEO) -> bytes:
-    return answer(body, f"Content-Length: {len(body)}", "Connection: close")
-
-
-def finished(url: str) -> VideoTask:
-    return VideoTask(id="video_1", status=Status.COMPLETED, video_url=url)
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[VideosSession]:
-    """A session with a service on loopback that is not there: only files are fetched."""
-    async with VideosSession(
-        "some-key", base_url="http://127.0.0.1:9", retry=QUICK_RETRIES
-    ) as session:
-        yield session
+async def close(line: Line) -> None:
+    line.close()
 
 
 def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-async def test_a_video_is_saved_whole_and_told_about(
-    session: VideosSession, tmp_path: Path
-) -> None:
-    async with file_server(whole()) as (url, _):
-        saved = await session.download(finished(url), tmp_path / "a.mp4")
-    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
+async def save(tmp_path: Path, script: Script) -> Download:
+    """Download in one try from a server that plays a script."""
+    async with RawServer(script) as server, file_session(retry=ONE_TRY) as session:
+        return await session.download(finished(server), tmp_path / "a.mp4")
+
+
+async def test_a_video_is_saved_whole_and_told_about(tmp_path: Path) -> None:
+    body = mp4(5_000_000)  # written in several pieces
+    saved = await save(tmp_path, serve(body))
+    assert (tmp_path / "a.mp4").read_bytes() == body
     assert saved == Download(
         path=tmp_path / "a.mp4",
-        size_bytes=len(VIDEO),
-        sha256=hashlib.sha256(VIDEO).hexdigest(),
+        size_bytes=len(body),
+        sha256=hashlib.sha256(body).hexdigest(),
         media_type="video/mp4",
         is_verified=True,
     )
     assert names(tmp_path) == ["a.mp4"]
 
 
-async def test_a_complete_chunked_body_is_verified(session: VideosSession, tmp_path: Path) -> None:
-    body = b"5\r\nhello\r\n0\r\n\r\n"
-    async with file_server(answer(body, "Transfer-Encoding: chunked")) as (url, _):
-        saved = await session.download(finished(url), tmp_path / "a.mp4")
+# --- verified or not -----------------------------------------------------------------------
+
+
+async def test_a_complete_chunked_body_is_verified(tmp_path: Path) -> None:
+    chunked = head(200, ("Transfer-Encoding", "chunked"))
+    saved = await save(tmp_path, raw(chunked + b"5\r\nhello\r\n0\r\n\r\n"))
     assert (saved.size_bytes, saved.is_verified) == (5, True)
 
 
-async def test_a_body_that_only_ended_by_close_is_kept_but_not_called_verified(
-    session: VideosSession, tmp_path: Path
-) -> None:
-    async with file_server(answer(b"hello world", "Connection: close")) as (url, _):
-        saved = await session.download(finished(url), tmp_path / "a.mp4")
-    assert (saved.size_bytes, saved.is_verified) == (11, False)
+async def test_a_body_that_only_ended_by_close_is_verified_by_its_boxes(tmp_path: Path) -> None:
+    saved = await save(tmp_path, raw(head(200) + VIDEO, then=close))
+    assert (saved.size_bytes, saved.is_verified) == (len(VIDEO), True)
 
 
-@pytest.mark.parametrize(
-    "cut",
-    [
-        answer(VIDEO[:1000], f"Content-Length: {len(VIDEO)}", "Connection: close"),
-        answer(VIDEO[:-1], f"Content-Length: {len(VIDEO)}", "Connection: close"),
-        answer(b"5\r\nhello\r\n", "Transfer-Encoding: chunked"),
-        answer(b"", "Content-Length: 0"),
-    ],
-    ids=["early", "one byte short", "chunk missing", "empty"],
-)
-async def test_a_cut_body_leaves_no_file(
-    session: VideosSession, tmp_path: Path, cut: bytes
-) -> None:
-    async with file_server(cut) as (url, _):
-        with pytest.raises(DownloadIncomplete, match="video_1") as caught:
-            await session.download(finished(url), tmp_path / "a.mp4")
-    assert caught.value.received_bytes < len(VIDEO)
+@pytest.mark.parametrize("cut", [1, 1000, len(VIDEO) - 2000])
+async def test_a_body_that_was_closed_inside_a_box_is_not_saved(tmp_path: Path, cut: int) -> None:
+    with pytest.raises(DownloadIncomplete, match="as an MP4, "):
+        await save(tmp_path, raw(head(200) + VIDEO[:-cut], then=close))
     assert not (tmp_path / "a.mp4").exists()
 
 
-@pytest.mark.parametrize(
-    "unwanted",
-    [
-        answer(b"<html>sorry", "Content-Length: 11", media_type="text/html"),
-        answer(b"{}", "Content-Encoding: gzip", "Content-Length: 2"),
-        answer(b"oops", "Content-Length: 4", status="500 Oops"),
-        b"garbage\r\n\r\n",
-        b"",
-    ],
-    ids=["error page", "encoded uninvited", "server error", "not HTTP", "closed at once"],
-)
-async def test_what_is_no_video_leaves_no_file_and_no_signature_in_the_error(
-    session: VideosSession, tmp_path: Path, unwanted: bytes
+async def test_a_body_without_boxes_that_only_ended_by_close_is_saved_unverified(
+    tmp_path: Path,
 ) -> None:
-    async with file_server(unwanted) as (url, _):
-        with pytest.raises(DownloadError) as caught:
-            await session.download(finished(url), tmp_path / "a.mp4")
-    assert "secret" not in str(caught.value)
-    assert names(tmp_path) == []
+    saved = await save(tmp_path, raw(head(200) + b"hello world", then=close))
+    assert (saved.size_bytes, saved.is_verified) == (11, False)
+
+
+async def test_what_was_continued_is_verified_from_its_first_byte(tmp_path: Path) -> None:
+    tag = ("ETag", ETAG)
+    await leave_part(tmp_path, raw(head(200, tag) + VIDEO[:50_000], then=close))
+    # The rest comes without any length, so the boxes of the whole have to tell.
+    part = head(206, ("Content-Range", f"bytes 50000-{len(VIDEO) - 1}/*"), tag)
+    saved = await save(tmp_path, raw(part + VIDEO[50_000:], then=close))
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
+    assert saved.is_verified
+
+
+async def leave_part(tmp_path: Path, script: Script) -> None:
+    with pytest.raises(DownloadIncomplete):
+        await save(tmp_path, script)
+
+
+# --- the target ----------------------------------------------------------------------------
 
 
 async def test_an_existing_file_is_left_alone_unless_replacing_is_asked_for(
-    session: VideosSession, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     target = tmp_path / "a.mp4"
     target.write_bytes(b"mine")
-    async with file_server(whole()) as (url, asked):
+    async with RawServer(serve()) as server, file_session() as session:
         with pytest.raises(TargetExists, match="REPLACE"):
-            await session.download(finished(url), target)
+            await session.download(finished(server), target)
         assert target.read_bytes() == b"mine"
-        assert asked == []
-        await session.download(finished(url), target, on_existing=OnExisting.REPLACE)
+        assert server.accepted == 0
+        await session.download(finished(server), target, on_existing=OnExisting.REPLACE)
     assert target.read_bytes() == VIDEO
     assert names(tmp_path) == ["a.mp4"]
 
 
-async def test_a_target_that_is_a_directory_is_refused(
-    session: VideosSession, tmp_path: Path
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (".", "directory"),
+        ("/", "directory"),
+        ("missing/a.mp4", "No such file or directory"),
+    ],
+)
+async def test_a_target_that_can_be_no_file_is_refused_before_a_connection(
+    tmp_path: Path, target: str, reason: str
 ) -> None:
-    async with file_server(whole()) as (url, asked):
-        with pytest.raises(DownloadError, match="directory"):
-            await session.download(finished(url), tmp_path)
-    assert asked == []
+    async with RawServer(serve()) as server, file_session() as session:
+        with pytest.raises(DownloadError, match=reason):
+            await session.download(finished(server), tmp_path / target)
+        assert server.accepted == 0
 
 
-async def test_a_directory_that_is_not_there_is_named(
-    session: VideosSession, tmp_path: Path
-) -> None:
-    async with file_server(whole()) as (url, _):
-        with pytest.raises(DownloadError, match="No such file or directory"):
-            await session.download(finished(url), tmp_path / "missing" / "a.mp4")
-
-
-async def test_a_link_planted_at_the_part_is_not_followed(
-    session: VideosSession, tmp_path: Path
-) -> None:
-    victim = tmp_path / "victim"
-    victim.write_bytes(b"mine")
-    (tmp_path / "a.mp4.part").symlink_to(victim)
-    async with file_server(whole()) as (url, _):
-        with pytest.raises(DownloadError):
-            await session.download(finished(url), tmp_path / "a.mp4")
-    assert victim.read_bytes() == b"mine"
-
-
-async def test_a_full_disk_leaves_no_file_and_says_so(
-    session: VideosSession, tmp_path: Path
-) -> None:
-    # The size limit of the process stands in for the disk: the kernel refuses the write.
+async def test_a_file_that_may_grow_no_more_leaves_the_part_and_says_so(tmp_path: Path) -> None:
+    # The kernel refuses the write as a quota does.
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    async with file_server(whole()) as (url, _):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
-        try:
-            with pytest.raises(DownloadError, match="File too large"):
-                await session.download(finished(url), tmp_path / "a.mp4")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert (tmp_path / "a.mp4.part").stat().st_size == 1 << 20
-    assert not (tmp_path / "a.mp4").exists()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(DiskFull, match="File too large, 200000 bytes") as caught:
+            await save(tmp_path, serve())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.needed_bytes == 200_000
+    assert (tmp_path / "a.mp4.part").read_bytes() == VIDEO[:100_000]
+    await save(tmp_path, serve())
+    assert (tmp_path / "a.mp4").read_bytes() == VIDEO
 
 
-async def test_a_cancelled_download_leaves_no_file(session: VideosSession, tmp_path: Path) -> None:
-    head = answer(VIDEO, f"Content-Length: {2 * len(VIDEO)}")
-    async with file_server(head, keep_open=True) as (url, _):
-        download = asyncio.create_task(session.download(finished(url), tmp_path / "a.mp4"))
-        while not names(tmp_path):
-            await anyio.lowlevel.checkpoint()
+# --- connections ---------------------------------------------------------------------------
+
+
+async def test_a_download_that_is_cancelled_before_a_byte_came_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    async with RawServer(hang) as server, file_session() as session:
+        download = asyncio.create_task(session.download(finished(server), tmp_path / "a.mp4"))
+        await server.until(lambda: server.accepted == 1)
         download.cancel()
         with pytest.raises(asyncio.CancelledError):
             await download
+        await server.settle()
     assert names(tmp_path) == []
 
 
-async def test_redirects_are_followed_and_no_key_goes_anywhere(
-    session: VideosSession, tmp_path: Path
-) -> None:
-    async with file_server(whole()) as (url, asked_second):
-        moved = answer(b"", f"Location: {url}", "Content-Length: 0", status="302 Found")
-        async with file_server(moved) as (first, asked_first):
-            await session.download(finished(first), tmp_path / "a.mp4")
-    asked = b"".join(asked_first + asked_second).lower()
-    assert len(asked_first) == len(asked_second) == 1
+async def test_no_key_goes_to_a_file_server(tmp_path: Path) -> None:
+    moved = raw(head(302, ("Location", "/elsewhere.mp4"), ("Content-Length", "0")))
+    async with RawServer(moved, serve()) as server, file_session() as session:
+        await session.download(finished(server), tmp_path / "a.mp4")
+    asked = b"".join(one.raw_headers for one in server.requests).lower()
+    assert len(server.requests) == 2
     assert b"authorization" not in asked
     assert b"some-key" not in asked
 
 
-async def test_a_redirect_loop_ends(session: VideosSession, tmp_path: Path) -> None:
-    loop = answer(b"", "Location: /again", "Content-Length: 0", status="302 Found")
-    async with file_server(loop) as (url, asked):
-        with pytest.raises(DownloadError, match="redirects"):
-            await session.download(finished(url), tmp_path / "a.mp4")
-    assert len(asked) == 6
+async def test_no_more_downloads_than_allowed_are_under_way(tmp_path: Path) -> None:
+    most = under_way = 0
+
+    async def slow(line: Line) -> None:
+        nonlocal most, under_way
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.02)
+        under_way -= 1
+        await serve()(line)
+
+    policy = DownloadPolicy(parallel=2)
+    async with (
+        RawServer(slow) as server,
+        file_session(downloads=policy) as session,
+        asyncio.TaskGroup() as group,
+    ):
+        for number in range(6):
+            download = session.download(finished(server), tmp_path / f"{number}.mp4")
+            group.create_task(download)
+    assert most == 2
+    assert len(names(tmp_path)) == 6
 
 
-@pytest.mark.parametrize(
-    "url", ["http://files.example.com/a.mp4", "ftp://127.0.0.1/a.mp4", "/a.mp4", "http://[bad/a"]
-)
-async def test_a_url_that_is_not_safe_to_fetch_is_refused(
-    session: VideosSession, tmp_path: Path, url: str
-) -> None:
-    with pytest.raises(DownloadError, match=r"TLS|http or https|cannot be read"):
-        await session.download(finished(url), tmp_path / "a.mp4")
+async def test_closing_the_session_ends_a_download_and_keeps_what_arrived(tmp_path: Path) -> None:
+    begun = asyncio.Event()
+
+    async def stuck(line: Line) -> None:
+        await line.read_request()
+        await line.send(head(200, ("Content-Length", str(len(VIDEO))), ("ETag", ETAG)))
+        await line.send(VIDEO[:100_000])
+        begun.set()
+        await hang(line)
+
+    async with RawServer(stuck) as server:
+        session = VideosSession("key", base_url="http://127.0.0.1:9", retry=QUICK_RETRIES)
+        download = asyncio.create_task(session.download(finished(server), tmp_path / "a.mp4"))
+        await begun.wait()
+        await asyncio.sleep(0.05)  # for the bytes to cross over
+        await session.aclose()
+        with pytest.raises(SessionClosed):
+            await download
+        await server.settle()
+    assert (tmp_path / "a.mp4.part").read_bytes() == VIDEO[:100_000]
+
+
+async def test_a_download_on_a_closed_session_is_refused(tmp_path: Path) -> None:
+    async with RawServer(cut_off()) as server:
+        async with file_session() as session:
+            pass
+        with pytest.raises(SessionClosed):
+            await session.download(finished(server), tmp_path / "a.mp4")
+    assert names(tmp_path) == []
 
 
 # --- with the service ----------------------------------------------------------------------

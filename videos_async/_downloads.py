@@ -39,10 +39,9 @@ class Downloads:
         retry: How often to try again and when.
         random: Draws from 0 to 1.
         unix_clock: Tells the time of day as a Unix time.
-        closed: Set when the session is closed.
     """
 
-    def __init__(  # noqa: PLR0913 - every part by its name
+    def __init__(
         self,
         *,
         files: FileServers,
@@ -51,11 +50,11 @@ class Downloads:
         retry: RetryPolicy,
         random: Callable[[], float],
         unix_clock: Callable[[], float],
-        closed: anyio.Event,
     ) -> None:
         self._query = query
         self._unix_clock = unix_clock
-        self._closed = closed
+        self._is_closed = False
+        self._under_way: set[anyio.CancelScope] = set()
         self._turns = anyio.Semaphore(policy.parallel)
         self._disk = anyio.CapacityLimiter(min(policy.parallel, _DISK_THREADS))
         self._fetcher = Fetcher(
@@ -65,7 +64,6 @@ class Downloads:
             budget=RetryBudget(),
             random=random,
             unix_clock=unix_clock,
-            rest=self._rest,
         )
 
     async def save(
@@ -112,17 +110,25 @@ class Downloads:
         links = _TaskLinks(
             task, query=self._query, unix_clock=self._unix_clock, target=destination.name
         )
-        async with self._turns:
-            if self._closed.is_set():
-                raise SessionClosed
-            return await self._fetcher.fetch(
-                links, destination, task_id=links.task_id, on_progress=on_progress
-            )
-
-    async def _rest(self, pause_s: float) -> None:
-        with anyio.move_on_after(pause_s):
-            await self._closed.wait()
+        if self._is_closed:
             raise SessionClosed
+        with anyio.CancelScope() as scope:
+            self._under_way.add(scope)
+            try:
+                async with self._turns:
+                    return await self._fetcher.fetch(
+                        links, destination, task_id=links.task_id, on_progress=on_progress
+                    )
+            finally:
+                self._under_way.discard(scope)
+        # Whoever reads a body is not told that its connection was closed on this side.
+        raise SessionClosed
+
+    def close(self) -> None:
+        """End the downloads under way, each with `SessionClosed`; closing twice is fine."""
+        self._is_closed = True
+        for scope in self._under_way:
+            scope.cancel()
 
 
 class _TaskLinks:

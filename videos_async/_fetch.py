@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -95,7 +95,6 @@ class Fetcher:
         budget: Keeps tries that bring nothing from piling up on servers that are down.
         random: Draws from 0 to 1.
         unix_clock: Tells the time of day as a Unix time.
-        rest: Waits so many seconds, but not on a session that is closed meanwhile.
     """
 
     files: FileServers
@@ -104,7 +103,6 @@ class Fetcher:
     budget: RetryBudget
     random: Callable[[], float]
     unix_clock: Callable[[], float]
-    rest: Callable[[float], Awaitable[None]]
 
     async def fetch(
         self,
@@ -196,7 +194,7 @@ class _Fetching(Generic[ResultT]):
             pause_s = self._fetcher.retry.pause_s(
                 self._attempt, retry_after_s=trouble.retry_after_s, random=self._fetcher.random
             )
-            await self._fetcher.rest(pause_s)
+            await anyio.sleep(pause_s)
 
     async def _try(self, url: FileUrl) -> Received | Gone | None:
         """Make one connection.

@@ -165,7 +165,6 @@ class VideosSession:
             retry=self._retry,
             random=self._random,
             unix_clock=time.time,
-            closed=self._transport.closed,
         )
 
     def __repr__(self) -> str:
@@ -187,6 +186,7 @@ class VideosSession:
 
     async def aclose(self) -> None:
         """Close the connections; calls under way end with an error. Closing twice is fine."""
+        self._downloads.close()
         await self._open_transport.aclose()
 
     def __del__(self) -> None:

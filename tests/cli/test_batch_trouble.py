@@ -137,7 +137,7 @@ async def test_wrong_key_stops_the_batch_and_is_exit_code_2(tmp_path: Path) -> N
 
 
 async def test_video_that_cannot_be_fetched_is_an_end_of_its_own_kind(tmp_path: Path) -> None:
-    script = by_prompt(good=ACCEPTED, file=answer(500))
+    script = by_prompt(good=ACCEPTED, file=answer(451))
     code, err, [line], _ = await against(script, tmp_path, "--timeout", "0.5", lines=("good",))
 
     assert code == 4

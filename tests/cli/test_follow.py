@@ -143,8 +143,12 @@ async def test_download_of_an_unfinished_task_says_to_watch_it(
 
 
 async def test_download_that_breaks_off_is_told_in_the_task_s_object(tmp_path: Path) -> None:
-    with_url = {"id": "v", "status": "completed", "video_url": "http://127.0.0.1:9/v.mp4"}
-    async with RawServer(answer(200, with_url)) as server:
+    async with (
+        RawServer(answer(451, b"Not in your country")) as files,
+        RawServer(
+            answer(200, {"id": "v", "status": "completed", "video_url": f"{files.url}/v.mp4"})
+        ) as server,
+    ):
         env = environment(VIDEOS_API_KEY="a-key", VIDEOS_BASE_URL=server.url)
         ended = await run_command("download", "v", "--json", env=env, cwd=tmp_path)
 

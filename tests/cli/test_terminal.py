@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import json
 import os
 import pty
 import re
@@ -11,12 +13,13 @@ import struct
 import subprocess
 import termios
 import time
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
 
 from tests.cli.command import COMMAND, environment
-from tests.raw_server import RawServer, answer
+from tests.raw_server import Line, RawServer, answer, head
 
 _ANSI = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|\([A-Z0-9])")
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -101,3 +104,28 @@ def test_dumb_terminal_gets_plain_lines() -> None:
     assert code == 1
     assert "queued -> failed" in screen
     assert "\x1b" not in screen
+
+
+async def test_a_download_shows_how_far_it_has_come(tmp_path: Path) -> None:
+    async def serve(line: Line) -> None:
+        request = await line.read_request()
+        if not request.target.startswith("/video"):
+            done = {"id": "v", "status": "completed", "video_url": f"{server.url}/video.mp4"}
+            body = json.dumps(done).encode()
+            await line.send(head(200, ("Content-Length", str(len(body)))) + body)
+            return
+        await line.send(head(200, ("Content-Length", "1000000"), ("Content-Type", "video/mp4")))
+        for _ in range(10):
+            await line.send(bytes(100_000))
+            await asyncio.sleep(0.08)
+
+    async with RawServer(serve) as server:
+        env = environment(VIDEOS_API_KEY="a-key", VIDEOS_BASE_URL=server.url)
+        code, screen = await anyio.to_thread.run_sync(
+            partial(on_terminal, "download", "v", env=env, cwd=tmp_path)
+        )
+
+    assert code == 0
+    text = _ANSI.sub("", screen)
+    assert re.search(rf"[{_SPINNER}]  downloading  ━[━╸╺ ]*  \d+\.\d kB of 1\.0 MB", text)
+    assert "saved v.mp4 (1.0 MB)" in text

@@ -8,19 +8,21 @@ from typing import Final, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from videos_async import Download, Key, Status, Transition, VideosError
+from videos_async import Download, DownloadProgress, Key, Status, Transition, VideosError
 from videos_async.cli._escape import shown
-from videos_async.cli._lines import clock, saved_line, step, task_lines
+from videos_async.cli._lines import clock, progress_text, saved_line, step, task_lines
 from videos_async.cli._output import Output
 
 __all__ = ["LiveReport"]
 
 _ROWS_SHOWN: Final = 10
 _FRAMES_PER_SECOND: Final = 8
+_BAR_WIDTH: Final = 30
 _STYLES: Final = {
     Status.QUEUED: "yellow",
     Status.PROCESSING: "cyan",
@@ -41,6 +43,7 @@ class LiveReport:
         self._spinner = Spinner("dots" if is_utf8 else "line", style="cyan")
         self._started_s = time.monotonic()
         self._doing: str | None = None
+        self._progress: DownloadProgress | None = None
         self._going_on: dict[Key, Transition] = {}
         self._ended = 0
         # Standard error stays what it is: it may be a file.
@@ -93,8 +96,11 @@ class LiveReport:
         self.transition(change)
         self._doing = "downloading"
 
+    def progress(self, progress: DownloadProgress) -> None:
+        self._progress = progress
+
     def saved(self, change: Transition, download: Download) -> None:
-        self._doing = None
+        self._doing = self._progress = None
         self._print(Text(saved_line(change, download), style="bold"))
 
     def unsaved(self, change: Transition, error: VideosError | None) -> None: ...
@@ -107,6 +113,8 @@ class LiveReport:
     def render(self) -> RenderableType:
         """Draw what goes on; the display's own thread asks for it."""
         elapsed = clock(time.monotonic() - self._started_s)
+        if self._progress is not None:
+            return self._download_row(self._progress)
         if self._doing is not None:
             return self._row(self._doing, elapsed)
         rows = list(self._going_on.values())
@@ -127,6 +135,14 @@ class LiveReport:
         texts = [Text(cell, overflow="ellipsis", no_wrap=True) for cell in cells]
         texts[0].style = style
         row.add_row(self._spinner, *texts)
+        return row
+
+    def _download_row(self, progress: DownloadProgress) -> RenderableType:
+        bar = ProgressBar(
+            total=progress.expected_bytes, completed=progress.received_bytes, width=_BAR_WIDTH
+        )
+        row = Table.grid(padding=(0, 2))
+        row.add_row(self._spinner, "downloading", bar, progress_text(progress))
         return row
 
 

@@ -96,6 +96,7 @@ async def save(
             task,
             saving.path_of(task.id),
             on_existing=saving.on_existing,
+            on_progress=report.progress,
         )
     except BaseException as error:
         report.unsaved(change, error if isinstance(error, VideosError) else None)

@@ -6,12 +6,20 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from videos_async import Download, GenerationFailed, Transition, VideoTask, Violation
+from videos_async import (
+    Download,
+    DownloadProgress,
+    GenerationFailed,
+    Transition,
+    VideoTask,
+    Violation,
+)
 from videos_async.cli._escape import shown
 
 __all__ = [
     "clock",
     "in_words_of_the_command",
+    "progress_text",
     "saved_line",
     "step",
     "task_lines",
@@ -23,6 +31,10 @@ __all__ = [
 _OTHER_WORDS: Final = (
     (re.compile(r"; register another with VideosSession\([^;]*?\]\)"), ""),
     (re.compile(r"say on_existing=OnExisting\.REPLACE"), "add --replace"),
+    (re.compile(r"; [\w ]* say downloads=DownloadPolicy\([^;]*?\)(?=$|[,;])"), ""),
+    (re.compile(r"; to allow it say plain_http_hosts=\[[^;]*?\]"), ""),
+    (re.compile(r"the next call (goes on|starts over)"), r"the same command \1"),
+    (re.compile(r"make room, then call again"), "make room, then run the same command"),
 )
 
 
@@ -51,8 +63,15 @@ def saved_line(change: Transition, download: Download) -> str:
     if change.task is not None and change.task.actual_duration is not None:
         facts.append(f"{change.task.actual_duration:g} s of video")
     if not download.is_verified:
-        facts.append("the server declared no length to check it against")
+        facts.append("the server gave nothing to check its end against")
     return f"saved {shown(download.path)} ({', '.join(facts)})"
+
+
+def progress_text(progress: DownloadProgress) -> str:
+    """Write how far a download has come: ``3.1 MB of 12.4 MB``."""
+    received = _size(progress.received_bytes)
+    expected = progress.expected_bytes
+    return received if expected is None else f"{received} of {_size(expected)}"
 
 
 def task_lines(task: VideoTask) -> Iterator[str]:

@@ -8,7 +8,14 @@ from typing import Protocol, Self
 
 import attrs
 
-from videos_async import Download, Transition, VideosError, VideoTask, task_to_json
+from videos_async import (
+    Download,
+    DownloadProgress,
+    Transition,
+    VideosError,
+    VideoTask,
+    task_to_json,
+)
 from videos_async.cli._escape import without_key
 from videos_async.cli._lines import saved_line, task_lines, transition_line
 from videos_async.cli._output import Output
@@ -53,6 +60,10 @@ class Report(Protocol):
         """A task is completed and its video is fetched next."""
         ...
 
+    def progress(self, progress: DownloadProgress) -> None:
+        """How far the download has come; of interest only while it lasts."""
+        ...
+
     def saved(self, change: Transition, download: Download) -> None:
         """The video of a completed task is saved."""
         ...
@@ -94,6 +105,8 @@ class PlainReport:
     def completed(self, change: Transition) -> None:
         self.transition(change)
 
+    def progress(self, progress: DownloadProgress) -> None: ...
+
     def saved(self, change: Transition, download: Download) -> None:
         self.out.line(saved_line(change, download))
 
@@ -132,6 +145,8 @@ class JsonReport:
         self._write(transition_record(change))
 
     def completed(self, change: Transition) -> None: ...
+
+    def progress(self, progress: DownloadProgress) -> None: ...
 
     def saved(self, change: Transition, download: Download) -> None:
         self._write(transition_record(change, saved=download))

@@ -39,8 +39,8 @@ def check_current_directory() -> None:
 
 def _problem(target: Path, on_existing: OnExisting) -> str | None:
     try:
-        # The download is written beside the target first, under this longer name.
-        target.with_name(f"{target.name}.part").exists()
+        # A download has a note beside it until it is whole, under this longer name.
+        target.with_name(f"{target.name}.part.json").exists()
         if target.is_dir():
             return "that is a directory, name the file as well"
         if not target.parent.is_dir():
