@@ -46,7 +46,7 @@ LAYERS: Final = (
     ("_converter",),
     ("_limiter", "_retry"),
     ("_schedule", "_wire"),
-    ("_watchdog", "_stream", "_guard", "_lock", "_part_note", "_driver_lock"),
+    ("_watchdog", "_stream", "_body", "_guard", "_lock", "_part_note", "_driver_lock", "_threads"),
     ("_files", "_part", "_database"),
     ("_transport", "_file_destination", "_object_store", "_sink", "_journal_writer"),
     ("_calls", "_fetch", "_follow", "_input", "_targets"),
