@@ -504,6 +504,7 @@ async def test_download_from_a_port_that_refuses(
     # The file cannot be had, and nobody there to ask for another URL.
     with pytest.raises((DownloadError, QueryFailed)) as caught:
         await session.download(task, tmp_path / "kitten.mp4")
+    assert isinstance(caught.value, (DownloadError, QueryFailed))
     assert caught.value.task_id == task.id
     assert files_in(tmp_path) == []
     await emulator.advance(10_000)
