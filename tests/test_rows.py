@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import pytest
@@ -120,7 +120,7 @@ def errors(
 def entries(draw: st.DrawFn) -> JournalEntry:
     key, request = draw(keys), draw(requests)
     task_id = draw(st.none() | ids)
-    told = {name: draw(values) for name, values in facts.items()}
+    told: dict[str, Any] = {name: draw(values) for name, values in facts.items()}
     task = task_id and VideoTask(id=task_id, status=draw(statuses), **told)
     return JournalEntry(
         key=key,
@@ -142,10 +142,8 @@ def entries(draw: st.DrawFn) -> JournalEntry:
 def told_of(error: VideosError | None) -> object:
     if error is None:
         return None
-    known: Any = {
-        field.name: getattr(error, field.name)
-        for field in attrs.fields(type(error))  # type: ignore[misc]
-    }
+    fields: Any = attrs.fields(cast("Any", type(error)))
+    known = {field.name: getattr(error, field.name) for field in fields}
     return type(error), known, str(error)
 
 

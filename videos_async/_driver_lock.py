@@ -183,13 +183,15 @@ class DriverLock:
             problem = "cannot be locked: journals need a system with POSIX locks"
             raise JournalError(path=str(self._journal), problem=problem)
         while True:
-            descriptor, _ = open_private(self._path)
+            descriptor, is_made = open_private(self._path)
             try:
                 self._lock(descriptor)
                 if self._is_still(descriptor):
                     witnessed = self._sign(descriptor)
                     break
-            except BaseException:
+            except BaseException as error:
+                if is_made and not isinstance(error, JournalLocked):
+                    self._path.unlink(missing_ok=True)
                 os.close(descriptor)
                 raise
             # The driver before us took it away between our opening and our locking it.

@@ -169,9 +169,11 @@ def as_journal_errors(path: Path) -> Generator[None]:
         problem = f"cannot be used ({error}): nothing is sent without a journal"
         raise JournalError(path=str(path), problem=problem) from None
     except sqlite3.DatabaseError as error:
+        is_none = error.sqlite_errorcode == sqlite3.SQLITE_NOTADB
+        what = "is no journal, or one whose head is destroyed" if is_none else "is damaged"
         problem = (
-            f"is damaged, or no journal at all ({error}); it was left as it is and nothing was "
-            "sent: bring it back from a copy, or name another file"
+            f"{what} ({error}); it was left as it is and nothing was sent: bring it back from a "
+            "copy, or name another file"
         )
         raise JournalCorrupt(path=str(path), problem=problem) from None
     except OSError as error:

@@ -153,12 +153,14 @@ def key_from_text(text: str) -> Key:
     Raises:
         ValueError: It is something else.
     """
-    key: object = json.loads(text)
-    if isinstance(key, list) and len(key) == 1:
-        return int(key[0], 16)
-    if isinstance(key, bool) or not isinstance(key, (str, int)):
-        raise ValueError(f"a key is text or a number, not {text}")  # noqa: TRY004 - of the row
-    return key
+    match json.loads(text):
+        case bool():
+            pass
+        case str() | int() as key:
+            return key
+        case [str() as digits]:
+            return int(digits, 16)
+    raise ValueError(f"a key is text or a number, not {text}")
 
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
