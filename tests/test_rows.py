@@ -26,7 +26,6 @@ from videos_async import (
     VideoRequest,
     VideosError,
     VideoTask,
-    VideoUnavailable,
     Violation,
 )
 from videos_async._rows import (
@@ -113,7 +112,7 @@ def errors(
     )
     where = {"task_id": st.just(task.id), "target": texts, "reason": texts}
     expired = st.builds(VideoExpired, **where, age_s=moments, http_status=st.just(403))
-    return st.one_of(*submissions, invalid, failed, st.builds(VideoUnavailable, **where), expired)
+    return st.one_of(*submissions, invalid, failed, expired)
 
 
 @st.composite
@@ -212,7 +211,7 @@ def test_a_request_that_is_at_hand_is_not_read() -> None:
             violations=(Violation(field="extra", rule="must be few", value=[SIGNED] * 9),), key="a"
         ),
         GenerationFailed(task_id="video_1", reason=f"could not read {SIGNED}"),
-        VideoUnavailable(task_id="video_1", target="a.mp4", reason=f"HTTP 403 of {SIGNED}"),
+        VideoExpired(task_id="video_1", target="a.mp4", reason=f"HTTP 403 of {SIGNED}"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -302,7 +301,7 @@ def _row(**other: object) -> tuple[Any, ...]:
         {"error": '{"kind": "Mystery", "reason": "x"}'},
         {"error": '{"kind": "GenerationFailed", "reason": "x"}'},
         {"error": '{"kind": "InvalidRequest", "violations": [[1]]}'},
-        {"task_id": "video_1", "error": '{"kind": "VideoUnavailable"}'},
+        {"task_id": "video_1", "error": '{"kind": "VideoExpired"}'},
         {"file": '{"path": "a.mp4"}'},
         {"file": "7"},
     ],

@@ -154,12 +154,14 @@ def key_from_text(text: str) -> Key:
         ValueError: It is something else.
     """
     match json.loads(text):
-        case bool():
-            pass
-        case str() | int() as key:
-            return key
+        case str() as name:
+            return name
+        case int() as number if not isinstance(number, bool):
+            return number
         case [str() as digits]:
             return int(digits, 16)
+        case _:
+            pass
     raise ValueError(f"a key is text or a number, not {text}")
 
 
