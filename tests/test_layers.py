@@ -57,7 +57,7 @@ LAYERS: Final = (
         "_body",
         "_threads",
     ),
-    ("_files", "_part", "_database", "_connections"),
+    ("_files", "_part", "_database", "_connections", "_journal_file"),
     ("_transport", "_file_destination", "_object_store", "_sink", "_journal_writer"),
     ("_calls", "_fetch", "_follow", "_input", "_targets"),
     ("_downloads", "_recorder", "journal"),

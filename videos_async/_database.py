@@ -1,7 +1,6 @@
-"""The journal's file: SQLite, opened with suspicion and written with fsync.
+"""What a journal holds, read and written: entries, facts, and the number of the last write.
 
-Everything here blocks, so it runs on the journal's own thread. A file that is not exactly what
-this library wrote is refused and left as it is: it may be the only place where a paid id stands.
+Everything here blocks, so it runs on the journal's own thread.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import uuid
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,12 +16,21 @@ from typing import Any, Final
 
 import attrs
 
-from videos_async._driver_lock import DriverLock, open_private
+from videos_async._driver_lock import DriverLock
+from videos_async._journal_file import (
+    SCHEMA,
+    Schema,
+    as_journal_errors,
+    log_of,
+    open_to_drive,
+    open_to_read,
+)
 from videos_async._rows import (
     COLUMNS,
     Row,
     changeable_of,
     entry_from_row,
+    key_from_text,
     key_to_text,
     request_to_text,
     row_of,
@@ -43,35 +50,7 @@ from videos_async.models import VideoRequest
 
 __all__ = ["Database", "Write"]
 
-_APPLICATION_ID: Final = 0x56494453  # "VIDS"
-_VERSION: Final = 1
-_BUSY_TIMEOUT_S: Final = 5.0
 _NEWEST: Final = 2**63 - 1
-
-_SCHEMA: Final = (
-    """
-CREATE TABLE entries (
-    position    INTEGER PRIMARY KEY,
-    key         TEXT    NOT NULL UNIQUE,
-    request     TEXT    NOT NULL,
-    state       TEXT    NOT NULL,
-    planned_at  REAL    NOT NULL,
-    intent_at   REAL,
-    changed_at  REAL    NOT NULL,
-    task_id     TEXT,
-    task        TEXT,
-    error       TEXT,
-    file        TEXT,
-    rearmed     INTEGER NOT NULL,
-    idempotency INTEGER NOT NULL,
-    revision    INTEGER NOT NULL
-) STRICT
-""",
-    "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
-)
-
-# What brings a journal of a version to the next one, by the version it is of.
-_MIGRATIONS: Final[Mapping[int, str]] = {}
 
 _SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM entries"  # noqa: S608 - our own names
 _INSERT: Final = (
@@ -111,12 +90,14 @@ class Database:
         self._path = path
         self._connection = connection
         self._lock = lock
-        self._revision = 0
+        (self._revision,) = self._one("SELECT coalesce(max(revision), 0) FROM entries")
 
     # --- opening and closing -------------------------------------------------------------
 
     @classmethod
-    def drive(cls, path: Path, *, may_create: bool, now: float) -> Database:
+    def drive(
+        cls, path: Path, *, may_create: bool, now: float, schema: Schema = SCHEMA
+    ) -> Database:
         """Open a journal to write to it, alone.
 
         What the last driver left as intent is put in doubt.
@@ -125,22 +106,28 @@ class Database:
             path: The file.
             may_create: Whether it may be new.
             now: The time, as a Unix time.
+            schema: What is in it.
 
         Raises:
             JournalLocked: Another batch drives it.
-            JournalCorrupt: It is damaged.
+            JournalCorrupt: It is damaged, or parts of it are missing.
             JournalError: It cannot be used; the text says why.
         """
-        if not may_create:
-            _must_exist(path)
         lock = DriverLock(path)
+        if not may_create and not lock.is_beside and not _is_there(path):
+            # Not even a lock is left where there is nothing to drive.
+            problem = "does not exist: check the name, or start a batch with it"
+            raise JournalError(path=str(path), problem=problem)
         witnessed = lock.take()
         try:
-            database = cls._open(path, lock, witnessed)
+            connection = open_to_drive(
+                path, may_create=may_create, witnessed=witnessed, schema=schema
+            )
         except BaseException:
             # What was witnessed counts for the next driver as well.
             lock.release(is_settled=witnessed == 0)
             raise
+        database = cls(path, connection, lock)
         try:
             database.recover(now)
         except BaseException:
@@ -149,50 +136,16 @@ class Database:
         return database
 
     @classmethod
-    def _open(cls, path: Path, lock: DriverLock, witnessed: int) -> Database:
-        _refuse_links(path)
-        descriptor, is_made = open_private(path)
-        is_empty = os.fstat(descriptor).st_size == 0
-        os.close(descriptor)
-        if is_made:
-            _sync_directory(path.parent)
-        if is_empty and witnessed:
-            problem = f"is empty, but held {witnessed} writes before: restore it from a copy"
-            raise JournalCorrupt(path=str(path), problem=problem)
-        with _as_journal_errors(path):
-            connection = _connect(path, "rw")
-        database = cls(path, connection, lock)
-        try:
-            with _as_journal_errors(path):
-                if is_empty:
-                    database._create()
-                database._prepare(witnessed)
-        except BaseException:
-            connection.close()
-            raise
-        return database
-
-    @classmethod
-    def read(cls, path: Path) -> Database:
+    def read(cls, path: Path, *, schema: Schema = SCHEMA) -> Database:
         """Open a journal to look at it, while it is being driven or not.
 
         Raises:
-            JournalCorrupt: It is damaged.
+            JournalCorrupt: It is damaged, or parts of it are missing.
             JournalError: It cannot be used; the text says why.
         """
-        _must_exist(path)
-        _refuse_links(path)
-        with _as_journal_errors(path):
-            connection = _connect(path, "ro")
-        database = cls(path, connection, None)
-        try:
-            with _as_journal_errors(path):
-                database._check()
-                database._check_version(is_driver=False)
-        except BaseException:
-            connection.close()
-            raise
-        return database
+        # First what it must hold, then what it holds: meanwhile it can only become more.
+        witnessed = DriverLock(path).witnessed
+        return cls(path, open_to_read(path, witnessed=witnessed, schema=schema), None)
 
     def close(self) -> None:
         """Settle the file and let go of it; as often as one likes."""
@@ -202,76 +155,11 @@ class Database:
                 with suppress(sqlite3.Error):
                     self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._connection.close()
-            is_settled = not _beside(self._path, "-wal").exists()
+            log = log_of(self._path)
+            is_settled = not log.exists() or not log.stat().st_size
         finally:
             if self._lock is not None:
                 self._lock.release(is_settled=is_settled)
-
-    def _create(self) -> None:
-        # In one transaction, so that a process that dies here leaves an empty file.
-        self._connection.execute("BEGIN IMMEDIATE")
-        self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        self._connection.execute(f"PRAGMA user_version = {_VERSION}")
-        for statement in _SCHEMA:
-            self._connection.execute(statement)
-        self._put_facts({"batch_id": uuid.uuid4().hex, "is_input_complete": False})
-        self._connection.execute("COMMIT")
-
-    def _prepare(self, witnessed: int) -> None:
-        self._check()
-        self._check_version(is_driver=True)
-        (mode,) = self._one("PRAGMA journal_mode = WAL")
-        if mode != "wal":
-            problem = f"cannot be written ahead here (SQLite says {mode!r}): put it on a local disk"
-            raise JournalError(path=str(self._path), problem=problem)
-        self._connection.execute("PRAGMA synchronous = FULL")
-        (self._revision,) = self._one("SELECT coalesce(max(revision), 0) FROM entries")
-        if self._revision < witnessed:
-            lost = witnessed - self._revision
-            problem = (
-                f"has lost its last {lost} writes (it ends at {self._revision} of {witnessed}): "
-                f"its write-ahead log {_beside(self._path, '-wal')} was cut or taken away. "
-                "Nothing was sent; bring that file back, as requests may be paid for that this "
-                "file does not know of"
-            )
-            raise JournalCorrupt(path=str(self._path), problem=problem)
-
-    def _check(self) -> None:
-        if self._one("PRAGMA application_id") != (_APPLICATION_ID,):
-            problem = "is a database, but no journal of videos_async: name another file"
-            raise JournalError(path=str(self._path), problem=problem)
-        found = [row[0] for row in self._connection.execute("PRAGMA integrity_check(3)")]
-        if found != ["ok"]:
-            problem = f"is damaged and was left as it is: {'; '.join(map(str, found))}"
-            raise JournalCorrupt(path=str(self._path), problem=problem)
-
-    def _check_version(self, *, is_driver: bool) -> None:
-        (version,) = self._one("PRAGMA user_version")
-        if version > _VERSION:
-            problem = (
-                f"is of version {version}, newer than the {_VERSION} that is known here: "
-                "use the release of videos_async that wrote it, or a later one"
-            )
-            raise JournalError(path=str(self._path), problem=problem)
-        if version < _VERSION and not is_driver:
-            problem = f"is of version {version}: resume it once, which brings it to {_VERSION}"
-            raise JournalError(path=str(self._path), problem=problem)
-        if version < _VERSION:
-            self._migrate(version)
-
-    def _migrate(self, version: int) -> None:
-        backup = _beside(self._path, f".v{version}.bak")
-        descriptor, is_made = open_private(backup)
-        os.close(descriptor)
-        if not is_made and backup.stat().st_size:
-            problem = f"is of version {version}, and its backup {backup} is there already: move it"
-            raise JournalError(path=str(self._path), problem=problem)
-        self._connection.execute("VACUUM INTO ?", (str(backup),))
-        _sync(backup)
-        for step in range(version, _VERSION):
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; {_MIGRATIONS[step]} PRAGMA user_version = {step + 1}; COMMIT;"
-            )
 
     def recover(self, now: float) -> None:
         """Put in doubt what is: an intent of a driver that ended without its outcome."""
@@ -355,7 +243,7 @@ class Database:
         row = self._one("SELECT key, state FROM entries WHERE task_id = ?", task_id)
         if row:
             raise KeyStateError(
-                key=json.loads(row[0]),
+                key=key_from_text(row[0]),
                 state=row[1],
                 action=f"give its task {task_id} to another key",
                 allowed=(),
@@ -393,11 +281,12 @@ class Database:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                problem = (
-                    f"could not be written ({error}), so nothing more is sent: "
-                    "make room, then resume"
-                )
-                raise JournalWriteFailed(path=str(self._path), problem=problem) from None
+                is_full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+                remedy = "make room on its disk" if is_full else "see to its disk"
+                problem = f"could not be written ({error}), so nothing more is sent: {remedy}, then"
+                raise JournalWriteFailed(
+                    path=str(self._path), problem=f"{problem} go on with it"
+                ) from None
             raise
         if self._lock is not None and self._revision > before:
             self._lock.witness(self._revision)
@@ -428,16 +317,19 @@ class Database:
             given: Requests that are at hand, by key.
         """
         marks = ", ".join("?" * len(states))
-        rows = self._connection.execute(
+        rows = self._all(
             f"{_SELECT} WHERE position > ? AND state IN ({marks}) AND revision <= ? "
             "ORDER BY position LIMIT ?",
-            (after, *(state.value for state in states), until_revision, limit),
+            after,
+            *(state.value for state in states),
+            until_revision,
+            limit,
         )
         return [self._entry(row, given) for row in rows]
 
     def counts(self) -> dict[KeyState, int]:
         """Count the entries by state."""
-        rows = self._connection.execute("SELECT state, count(*) FROM entries GROUP BY state")
+        rows = self._all("SELECT state, count(*) FROM entries GROUP BY state")
         found = {str(state): int(count) for state, count in rows}
         return {state: found[state.value] for state in KeyState if state.value in found}
 
@@ -447,7 +339,7 @@ class Database:
 
     def facts(self) -> dict[str, Any]:
         """Read the facts about the journal as a whole."""
-        rows = self._connection.execute("SELECT name, value FROM facts")
+        rows = self._all("SELECT name, value FROM facts")
         return {name: json.loads(value) for name, value in rows}
 
     def _entry(
@@ -459,59 +351,16 @@ class Database:
             problem = f"holds a row that this library did not write ({flaw}): it was left as it is"
             raise JournalCorrupt(path=str(self._path), problem=problem) from None
 
-    def _one(self, statement: str, *values: object) -> tuple[Any, ...]:
-        row: tuple[Any, ...] | None = self._connection.execute(statement, values).fetchone()
+    def _all(self, statement: str, *values: object) -> list[Row]:
+        with as_journal_errors(self._path):
+            return self._connection.execute(statement, values).fetchall()
+
+    def _one(self, statement: str, *values: object) -> Row:
+        with as_journal_errors(self._path):
+            row: Row | None = self._connection.execute(statement, values).fetchone()
         return row or ()
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        isolation_level=None,
-        timeout=_BUSY_TIMEOUT_S,
-        # It is closed on the thread that opened it as a rule, but not when that one has ended.
-        check_same_thread=False,
-    )
-
-
-@contextmanager
-def _as_journal_errors(path: Path) -> Generator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        problem = f"cannot be opened ({error}): nothing is sent without a journal"
-        raise JournalError(path=str(path), problem=problem) from None
-    except sqlite3.DatabaseError as error:
-        problem = f"is damaged, or no journal at all ({error}); it was left as it is"
-        raise JournalCorrupt(path=str(path), problem=problem) from None
-
-
-def _must_exist(path: Path) -> None:
-    if not path.exists():
-        problem = "does not exist: check the name, or start a batch with it"
-        raise JournalError(path=str(path), problem=problem)
-
-
-def _refuse_links(path: Path) -> None:
-    for each in (path, _beside(path, "-wal"), _beside(path, "-shm")):
-        if each.is_symlink():
-            problem = "is a symbolic link, which could lead anywhere: name the file itself"
-            raise JournalError(path=str(each), problem=problem)
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+def _is_there(path: Path) -> bool:
+    # Also a link that leads nowhere is there, and refused as a link.
+    return os.path.lexists(path)

@@ -8,6 +8,7 @@ A request is kept as it is, for it is to be sent as it is.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
@@ -36,6 +37,7 @@ __all__ = [
     "Row",
     "changeable_of",
     "entry_from_row",
+    "key_from_text",
     "key_to_text",
     "request_to_text",
     "row_of",
@@ -59,6 +61,11 @@ COLUMNS: Final = (
     "idempotency",
 )
 """The columns of a row, in the order in which they are read and written."""
+
+# Beyond these digits Python refuses to write a number down in decimal.
+_DECIMAL_LIMIT_BITS: Final = 4096
+# Longer texts stand in the request, whole.
+_VALUE_LIMIT: Final = 120
 
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
@@ -107,7 +114,7 @@ def entry_from_row(
     """
     fields = dict(zip(COLUMNS, row, strict=True))
     try:
-        key, task_id = _key_from_text(fields["key"]), fields["task_id"]
+        key, task_id = key_from_text(fields["key"]), fields["task_id"]
         request = given.get(key) or _request_from_text(fields["request"])
         task = None if fields["task"] is None else _task_from_text(task_id, fields["task"])
         error, file = fields["error"], fields["file"]
@@ -135,14 +142,27 @@ def entry_from_row(
 
 def key_to_text(key: Key) -> str:
     """Write a key; the number 7 and the text "7" are two."""
+    if isinstance(key, int) and key.bit_length() > _DECIMAL_LIMIT_BITS:
+        return _encode([f"{key:#x}"])
     return _encode(key)
 
 
-def _key_from_text(text: str) -> Key:
-    key: object = json.loads(text)
-    if not isinstance(key, (str, int)):
-        raise ValueError(f"a key is text or a number, not {text}")  # noqa: TRY004 - of the row
-    return key
+def key_from_text(text: str) -> Key:
+    """Read what `key_to_text` wrote.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    match json.loads(text):
+        case str() as name:
+            return name
+        case int() as number if not isinstance(number, bool):
+            return number
+        case [str() as digits]:
+            return int(digits, 16)
+        case _:
+            pass
+    raise ValueError(f"a key is text or a number, not {text}")
 
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
@@ -213,7 +233,7 @@ def _error_to_text(error: VideosError) -> str:
             }
         case InvalidRequest():
             told["violations"] = [
-                [violation.field, violation.rule, shorten(violation.value)]
+                [violation.field, violation.rule, _value_to_tell(violation.value)]
                 for violation in error.violations
             ]
         case GenerationFailed():
@@ -250,6 +270,19 @@ def _error_from_text(
     if kind == VideoExpired.__name__:
         return VideoExpired(task_id=task_id, **told)
     raise ValueError(f"a {kind} ends no key of a journal")
+
+
+def _value_to_tell(value: object) -> object:
+    """Keep of a value what its error's text says of it."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and value.bit_length() < _DECIMAL_LIMIT_BITS:
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, str) and len(value) <= _VALUE_LIMIT:
+        return without_signatures(value)
+    return shorten(value)
 
 
 def _told(text: str | None) -> str | None:

@@ -35,6 +35,7 @@ from typing import Final
 import attrs
 
 from videos_async.errors import (
+    GenerationFailed,
     Key,
     KeyStateError,
     SubmissionUncertain,
@@ -196,15 +197,31 @@ class JournalEntry:
         """Take in the id of what was paid for, and what else the create call's answer said."""
         self._check(_Arrow.ACCEPT)
         state = _OBSERVED.get(task.status, _S.ACCEPTED)
+        error = self._failure(task)
         return attrs.evolve(
-            self, state=state, changed_at=at, task_id=task.id, task=task, error=None
+            self, state=state, changed_at=at, task_id=task.id, task=task, error=error
         )
 
     def observe(self, task: VideoTask, at: float, error: VideosError | None = None) -> JournalEntry:
-        """Take in how its task stands; a status that is in no document changes no state."""
+        """Take in how its task stands; a status that is in no document changes no state.
+
+        Args:
+            task: The task.
+            at: When, as a Unix time.
+            error: Why it failed, where that is known better than by the task.
+        """
         self._check(_Arrow.OBSERVE)
         state = _OBSERVED.get(task.status, self.state)
-        return attrs.evolve(self, state=state, changed_at=at, task=task, error=error)
+        failure = self._failure(task)
+        return attrs.evolve(
+            self, state=state, changed_at=at, task=task, error=failure and (error or failure)
+        )
+
+    def _failure(self, task: VideoTask) -> VideosError | None:
+        """Make what a failed task ends a key with: an end without a video says why."""
+        if task.status != Status.FAILED:
+            return None
+        return GenerationFailed(task_id=task.id, task=task, key=self.key, reason=task.error)
 
     def refuse(self, error: VideosError, at: float) -> JournalEntry:
         """Take in that the service refused it."""
@@ -243,10 +260,14 @@ class JournalEntry:
         """Allow one more create call.
 
         Where the last one is in doubt, the next carries the same ``Idempotency-Key``, so that a
-        service that understands it bills once. Where it came to an end, a new one is meant.
+        service that understands it bills once, and so it does where a doubt was closed by hand.
+        Where it came to an end, a new one is meant.
         """
         self._check(_Arrow.REARM)
-        is_anew = self.state not in IN_DOUBT
+        is_doubtful = self.state in IN_DOUBT or (
+            self.state is _S.ABANDONED and self.task_id is None
+        )
+        is_anew = not is_doubtful
         return attrs.evolve(
             self,
             state=_S.PLANNED,

@@ -12,8 +12,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Final, ParamSpec, Self, TypeVar
@@ -21,12 +20,13 @@ from typing import Final, ParamSpec, Self, TypeVar
 import anyio
 
 from videos_async._database import Database, Write
+from videos_async._driver_lock import DriverLock
 from videos_async._states import IN_DOUBT, JournalEntry, KeyState
 from videos_async.errors import (
     InvalidRequest,
+    JournalCorrupt,
     JournalError,
     JournalLocked,
-    JournalWriteFailed,
     Key,
     Violation,
 )
@@ -78,11 +78,16 @@ class Journal:
         if self._thread is not None:
             raise RuntimeError("a Journal is entered once: make another")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="videos-async-journal")
+        opening = self._thread.submit(_read, self._path)
         try:
-            self._database = await self._call(_read, self._path)
+            self._database = await asyncio.wrap_future(opening)
         except BaseException:
-            self._thread.shutdown(wait=False)
+            # A cancellation does not stop the thread: what it opens yet is closed there.
+            opening.add_done_callback(_close)
             raise
+        finally:
+            if self._database is None:
+                self._thread.shutdown(wait=False)
         return self
 
     async def __aexit__(
@@ -103,6 +108,13 @@ class Journal:
     async def counts(self) -> dict[KeyState, int]:
         """Count the keys by state; states without keys are left out."""
         return await self._call(self._opened.counts)
+
+    async def driver(self) -> JournalLocked | None:
+        """Tell who drives the journal now, as the error that a second driver would get.
+
+        None where nobody does: then it may be changed here, or resumed.
+        """
+        return await self._call(DriverLock(self._path).held_by)
 
     async def is_input_complete(self) -> bool:
         """Tell whether the journal holds the whole input of its batch.
@@ -196,6 +208,8 @@ class Journal:
         adopted: str | None = None,
     ) -> list[JournalEntry]:
         _ = self._opened
+        if isinstance(keys, str):
+            raise TypeError(f"a list of keys is changed, got the text {keys!r}: write [{keys!r}]")
         named = list(dict.fromkeys(keys))
         # What is begun is done, whoever stops waiting for it.
         return await asyncio.shield(self._call(_changed, self._path, named, change, adopted))
@@ -213,14 +227,23 @@ class Journal:
         return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
 
 
+def _close(opening: Future[Database]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
 def _read(path: Path) -> Database:
     """Open a journal for reading, once its last driver's intents are settled."""
     database = Database.read(path)
-    if KeyState.INTENT not in database.counts():
-        return database
-    # Whose driver lives, or who may not write, sees the intents as they are.
-    with suppress(JournalLocked, JournalWriteFailed):
-        Database.drive(path, may_create=False, now=time.time()).close()
+    try:
+        if KeyState.INTENT in database.counts():
+            Database.drive(path, may_create=False, now=time.time()).close()
+    except JournalCorrupt:
+        database.close()
+        raise
+    except JournalError:
+        # Whose driver lives, or who may not write, sees the intents as they are.
+        pass
     return database
 
 
