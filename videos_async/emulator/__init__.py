@@ -9,8 +9,9 @@ share its mistakes.
 
 from __future__ import annotations
 
+from ._arguments import Reach
 from ._clock import Clock, ManualClock
-from ._emulator import Reach, VideosEmulator
+from ._emulator import VideosEmulator
 from ._ledger import Ledger, LedgerEntry
 from ._media import Media
 from ._requests import RequestLog, RequestRecord

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
 from ._admin import Admin
+from ._arguments import (
+    DEFAULT_KEYS,
+    Reach,
+    address_of,
+    as_faults,
+    as_keys,
+    as_models,
+    as_path,
+    is_sendable,
+)
 from ._checks import at_least, check, member_of, positive, whole_number
 from ._clock import Clock, ManualClock, ResumedClock, ScaledClock
 from ._front import Front
 from ._media import Media, MediaStore
 from ._port import Port
 from ._rules import CONTRACT_MODELS, ModelRules
-from ._script import FaultScript, FaultSource, as_fault
+from ._script import FaultScript
 from ._server import BASE_PATH, WireServer
 from ._service import EmulatedTask, Lifetimes, VideoService
 from ._signing import LinkSigner
@@ -28,55 +37,13 @@ from ._virtual import VirtualClock, check_loop_of
 from .faults import Fault, Profile, profile_faults
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
     from ._ledger import Ledger
     from ._requests import RequestLog
 
-__all__ = ["Reach", "VideosEmulator"]
-
-_DEFAULT_KEYS: Final = ("emulator-key", "YOUR_API_KEY")
-
-
-def _keys(value: str | Iterable[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _models(models: Iterable[ModelRules]) -> tuple[ModelRules, ...]:
-    return tuple(models)
-
-
-def _faults(faults: Iterable[FaultSource]) -> tuple[Fault, ...]:
-    # A text is an iterable of letters, and none of them is a fault.
-    check(not isinstance(faults, str), "faults", "a list of faults", faults)
-    return tuple(as_fault(fault) for fault in faults)
-
-
-def _path(path: str | os.PathLike[str] | None) -> Path | None:
-    return None if path is None else Path(path)
-
-
-class Reach(Enum):
-    """From where the emulator can be reached."""
-
-    LOOPBACK = "loopback"
-    """From this machine alone."""
-    NETWORK = "network"
-    """From wherever its host leads: to the API, the prompts on the page, and the faults."""
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    # The name may stand for two addresses, and port 0 would then be two different ports.
-    try:
-        return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
-        return None
-
-
-def _is_sendable(key: object) -> bool:
-    return isinstance(key, str) and key.isascii() and key.isprintable() and key == key.strip() != ""
+__all__ = ["VideosEmulator"]
 
 
 @attrs.define(kw_only=True, eq=False, repr=False, on_setattr=attrs.setters.frozen)
@@ -115,7 +82,7 @@ class VideosEmulator:
         ValueError: If an argument breaks its rule; the text names it.
     """
 
-    api_keys: tuple[str, ...] = attrs.field(default=_DEFAULT_KEYS, converter=_keys)
+    api_keys: tuple[str, ...] = attrs.field(default=DEFAULT_KEYS, converter=as_keys)
     host: str = "127.0.0.1"
     reach: Reach = attrs.field(default=Reach.LOOPBACK, validator=member_of(Reach))
     _port: int = attrs.field(alias="port", default=0, validator=whole_number(0, 65535))
@@ -125,13 +92,13 @@ class VideosEmulator:
     processing_slots: int = attrs.field(default=20, validator=whole_number(1))
     lifetimes: Lifetimes = attrs.field(factory=Lifetimes, validator=member_of(Lifetimes))
     url_ttl_s: float = attrs.field(default=86_400.0, validator=at_least(1))
-    models: tuple[ModelRules, ...] = attrs.field(default=CONTRACT_MODELS, converter=_models)
+    models: tuple[ModelRules, ...] = attrs.field(default=CONTRACT_MODELS, converter=as_models)
     media: Media = attrs.field(default=Media.AUTO, validator=member_of(Media))
-    _given: tuple[Fault, ...] = attrs.field(alias="faults", default=(), converter=_faults)
+    _given: tuple[Fault, ...] = attrs.field(alias="faults", default=(), converter=as_faults)
     profile: Profile | None = attrs.field(
         default=None, converter=attrs.converters.optional(Profile)
     )
-    state: Path | None = attrs.field(default=None, converter=_path)
+    state: Path | None = attrs.field(default=None, converter=as_path)
     _wire: WireServer = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
     _socket: Port = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
     _front: Front = attrs.field(init=False, on_setattr=attrs.setters.NO_OP)
@@ -141,7 +108,7 @@ class VideosEmulator:
     def __attrs_post_init__(self) -> None:
         self._check_host()
         keys = self.api_keys
-        check(keys and all(map(_is_sendable, keys)), "api_keys", "non-empty ASCII words", keys)
+        check(keys and all(map(is_sendable, keys)), "api_keys", "non-empty ASCII words", keys)
         check(self._clock is None or self.speed == 1, "speed", "1 beside a clock", self.speed)
         models = {rules.name: rules for rules in self.models}
         names = [rules.name for rules in self.models]
@@ -149,7 +116,7 @@ class VideosEmulator:
         clock = ScaledClock(speed=self.speed) if self._clock is None else self._clock
         if self.state is not None:
             clock = ResumedClock(clock)
-        self._socket = Port(str(_address(self.host)), self._port, clock)
+        self._socket = Port(str(address_of(self.host)), self._port, clock)
         self._wire = WireServer(
             service=VideoService(
                 seed=self.seed, processing_slots=self.processing_slots, lifetimes=self.lifetimes
@@ -333,7 +300,7 @@ class VideosEmulator:
         return f"<VideosEmulator {state} tasks={len(self._wire.service.tasks)} {self.ledger!r}>"
 
     def _check_host(self) -> None:
-        address = _address(self.host)
+        address = address_of(self.host)
         if self.reach is Reach.NETWORK:
             check(address is not None, "host", "an IP address or 'localhost'", self.host)
             return
@@ -349,7 +316,7 @@ class VideosEmulator:
     @property
     def _origin(self) -> str:
         # Where all addresses are listened on, this machine's own clients take the loopback one.
-        address = _address(self.host)
+        address = address_of(self.host)
         if address is not None and address.is_unspecified:
             address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
         host = f"[{address}]" if address is not None and address.version == 6 else str(address)
