@@ -51,6 +51,17 @@ class Storm(Service):
         return now_s >= self.until_s and Service.allows(self, now_s)
 
 
+@attrs.define
+class Moody(Service):
+    """Refuses one call in some hundreds, too, whatever the rate."""
+
+    chance: float = 0.0
+    dice: random.Random = attrs.field(factory=lambda: random.Random(11))
+
+    def allows(self, now_s: float) -> bool:
+        return Service.allows(self, now_s) and self.dice.random() >= self.chance
+
+
 @attrs.frozen
 class Tally:
     """What became of the calls after the first seconds."""
@@ -96,8 +107,8 @@ def simulate(
             if what == "accepted":
                 rate.accepted(now_s)
             else:
-                rate.refused(sent_s=sent_s, now_s=now_s)
-                rate.pause(now_s + (retry_after_s or dice.random()))
+                share = rate.refused(sent_s=sent_s, now_s=now_s, retry_after_s=retry_after_s)
+                rate.pause(now_s + share * (retry_after_s or dice.random()))
             waiting += 1
             ask_next = waiting == 1
         if ask_next:
@@ -117,6 +128,44 @@ def test_under_two_per_cent_are_refused_and_most_of_the_limit_is_used(
     tally = simulate(Service(kind, limit_per_s), retry_after_s=retry_after_s)
     assert tally.refused_share < 0.02
     assert tally.used_share >= 0.85
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("limit_per_s", [20, 50, 200, 600])
+def test_refusals_by_chance_do_not_starve_the_rate(limit_per_s: float, kind: Kind) -> None:
+    tally = simulate(Moody(kind, limit_per_s, chance=0.002))
+    assert tally.refused_share < 0.02
+    assert tally.used_share >= 0.85
+
+
+NOW_S = 9.6
+
+
+def quick_rate() -> tuple[AdaptiveRate, float]:
+    """A rate of many calls a second of which none was refused of late, and what it is now."""
+    rate = AdaptiveRate()
+    for _ in range(200):
+        rate.accepted(0.5)
+    rate.refused(sent_s=0.6, now_s=0.7)
+    for _ in range(600):
+        rate.accepted(NOW_S - 0.1)
+    rate.reserve(NOW_S)
+    assert rate.rate_per_s is not None
+    return rate, rate.rate_per_s
+
+
+def test_refusal_that_stands_alone_cuts_nothing_and_pauses_a_tenth_as_long() -> None:
+    rate, before_per_s = quick_rate()
+    assert [rate.refused(sent_s=NOW_S, now_s=NOW_S) for _ in range(2)] == [0.1, 0.1]
+    assert rate.rate_per_s == before_per_s
+    assert rate.refused(sent_s=NOW_S, now_s=NOW_S) == 1.0
+    assert (rate.rate_per_s or 0.0) <= 0.95 * before_per_s
+
+
+def test_refusal_that_names_a_pause_is_never_taken_for_chance() -> None:
+    rate, before_per_s = quick_rate()
+    assert rate.refused(sent_s=NOW_S, now_s=NOW_S, retry_after_s=1.0) == 1.0
+    assert (rate.rate_per_s or 0.0) <= 0.95 * before_per_s
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -329,8 +329,10 @@ class Calls:
         """Let the rate of the session learn from an answer."""
         now_s = _now_s()
         if outcome.status == 429:
-            self._rate.refused(sent_s=sent_s, now_s=now_s)
-            self._rate.pause(now_s + self._pause_s(1, outcome.retry_after_s))
+            share = self._rate.refused(
+                sent_s=sent_s, now_s=now_s, retry_after_s=outcome.retry_after_s
+            )
+            self._rate.pause(now_s + share * self._pause_s(1, outcome.retry_after_s))
         elif outcome.status is not None:
             self._rate.accepted(now_s)
 

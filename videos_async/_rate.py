@@ -16,6 +16,10 @@ a few per cent of the limit is used.
 how much it will bear. They take a third off each, and once the rate has fallen by half, whatever is
 accepted next starts a search, so that a storm costs seconds after its end and not hours.
 
+*Chance.* A service may also refuse one call in some hundreds whatever the rate. A refusal that
+stands alone changes nothing; what counts is the share of refusals among the last calls, but for a
+refusal with a ``Retry-After``: a service that says so has counted.
+
 A pause (``Retry-After``, or a short one where the service names none) stops all calls alike. What
 is already under way when the rate is cut may still be refused and cuts it no further.
 
@@ -40,6 +44,12 @@ _PERIOD_CALLS: Final = 200.0
 _LONGEST_PERIOD_S: Final = 100.0
 # In calls a second, a second: a share of next to nothing is nothing.
 _LEAST_SLOPE: Final = 0.005
+# The share of refusals is that of about the last 150 calls: two close together, or three, are more
+# than chance. Where few calls are made, a refusal by chance is rare and costs next to nothing.
+_SHARE_CALLS: Final = 150.0
+_CHANCE_SHARE: Final = 0.0175
+_CHANCE_LEAST_PER_S: Final = 10.0
+_LONE_PAUSE_SHARE: Final = 0.1
 
 
 class AdaptiveRate:
@@ -47,6 +57,7 @@ class AdaptiveRate:
 
     __slots__ = (
         "_accepted",
+        "_accepted_before",
         "_borne_per_s",
         "_changed_s",
         "_cut_s",
@@ -54,6 +65,7 @@ class AdaptiveRate:
         "_is_searching",
         "_next_s",
         "_period_end_s",
+        "_refused_share",
         "_slope",
         "paused_until_s",
         "rate_per_s",
@@ -75,6 +87,9 @@ class AdaptiveRate:
         # first cut after which nothing was.
         self._is_borne = True
         self._borne_per_s = math.inf
+        # How much is refused of late, and how many calls had been accepted at the last refusal.
+        self._refused_share = 0.0
+        self._accepted_before = 0
 
     def reserve(self, now_s: float, *, earliest_s: float = -math.inf) -> float:
         """Take the next turn and tell the instant it is at; ask again after a pause.
@@ -101,15 +116,24 @@ class AdaptiveRate:
         self._accepted.add(now_s)
         self._is_borne = True
 
-    def refused(self, *, sent_s: float, now_s: float) -> None:
+    def refused(self, *, sent_s: float, now_s: float, retry_after_s: float | None = None) -> float:
         """Take in that a call was refused for coming too fast.
 
         Args:
             sent_s: When it was sent.
             now_s: When the refusal came.
+            retry_after_s: For how long the service asks to be left alone, in seconds. One that
+                asks counts, so it is always believed.
+
+        Returns:
+            Which share of the usual pause to make: one that stands alone is no reason to stop all
+            calls for long.
         """
         if sent_s <= self._cut_s:
-            return
+            return 1.0
+        if self._is_chance() and retry_after_s is None:
+            return _LONE_PAUSE_SHARE
+        self._refused_share = 0.0
         accepted_per_s = max(1.0, self._accepted.in_last_second(now_s))
         if self.rate_per_s is None:
             rate = self._borne_per_s = accepted_per_s
@@ -132,6 +156,16 @@ class AdaptiveRate:
         self._period_end_s = now_s + _period_s(rate)
         self._cut_s = self._changed_s = now_s
         self._is_borne = False
+        return 1.0
+
+    def _is_chance(self) -> bool:
+        """Count a refusal, and tell whether it is one that no rate would avoid."""
+        accepted = self._accepted.total - self._accepted_before
+        self._accepted_before = self._accepted.total
+        faded = self._refused_share * (1.0 - 1.0 / _SHARE_CALLS) ** accepted
+        self._refused_share = faded + 1.0 / _SHARE_CALLS
+        is_quick = self.rate_per_s is not None and self.rate_per_s >= _CHANCE_LEAST_PER_S
+        return is_quick and self._refused_share < _CHANCE_SHARE
 
     def _grow(self, now_s: float) -> None:
         assert self.rate_per_s is not None  # noqa: S101 - only a rate can grow
@@ -158,9 +192,10 @@ def _period_s(rate_per_s: float) -> float:
 class _SlidingCount:
     """How many events fell into the last second, from two counters."""
 
-    __slots__ = ("_current", "_previous", "_started_s")
+    __slots__ = ("_current", "_previous", "_started_s", "total")
 
     def __init__(self) -> None:
+        self.total = 0
         self._started_s = -math.inf
         self._current = 0
         self._previous = 0
@@ -169,6 +204,7 @@ class _SlidingCount:
         if now_s - self._started_s >= 1.0:
             self._roll(now_s)
         self._current += 1
+        self.total += 1
 
     def in_last_second(self, now_s: float) -> float:
         self._roll(now_s)
