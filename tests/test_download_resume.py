@@ -126,10 +126,21 @@ async def test_a_broken_connection_is_resumed_where_it_broke(tmp_path: Path) -> 
 
 
 async def test_progress_wins_the_tries_back(tmp_path: Path) -> None:
-    async with RawServer(*[serve(stops_after=70_000)] * 4, serve()) as server:
+    some, trouble = serve(stops_after=70_000), answer(503)
+    scripts = [some, trouble, some, trouble, some, trouble, serve()]
+    async with RawServer(*scripts) as server:
         two_tries = RetryPolicy(max_attempts=2, base_s=0.001)
         assert await fetch(server, tmp_path / "a.mp4", retry=two_tries) == VIDEO
-    assert len(server.requests) == 5
+    assert len(server.requests) == len(scripts)
+
+
+async def test_progress_that_was_made_once_does_not_count_twice(tmp_path: Path) -> None:
+    async with RawServer(cut_off(100_000), serve(stops_after=10)) as server:
+        three_tries = RetryPolicy(max_attempts=3, base_s=0.001)
+        async with file_session(retry=three_tries) as session:
+            with pytest.raises(DownloadIncomplete, match="tried 3 times"):
+                await session.download(finished(server), tmp_path / "a.mp4")
+    assert len(server.requests) == 4
 
 
 async def test_a_server_that_gives_little_at_a_time_is_given_up(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from tests.file_server import ETAG, VIDEO, file_session, finished, mp4, serve, url_of
 from tests.raw_server import Line, RawServer, Script, head, raw
 from videos_async import DownloadError, OnExisting, TargetBusy
+from videos_async._lock import lock_file
 from videos_async._part import Part, PartBusy
 from videos_async._ranges import Source
 
@@ -181,22 +182,26 @@ def test_a_part_is_locked_against_another_process(target: Path) -> None:
     opened(target).close()
 
 
-def test_a_part_that_lost_its_name_while_it_was_opened_is_opened_anew(target: Path) -> None:
+def test_a_part_that_lost_its_name_while_it_was_opened_is_opened_anew(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = opened(target)
     first.begin(SOURCE)
     first.write([b"first"])
-    # Opened before the first is renamed, locked after it was.
-    descriptor = os.open(first.path, os.O_RDWR)
-    try:
+
+    def finish_first(descriptor: int) -> bool:
+        """Let the other one finish, and one more begin, between the opening and the locking."""
+        monkeypatch.undo()
         first.finish()
-        second = opened(target, replaces=True)
-        second.begin(SOURCE)
-        second.write([b"second"])
-        assert target.read_bytes() == b"first"
-        assert os.fstat(descriptor).st_ino == target.stat().st_ino
-        second.finish()
-    finally:
-        os.close(descriptor)
+        first.path.touch()
+        return lock_file(descriptor)
+
+    monkeypatch.setattr("videos_async._part.lock_file", finish_first)
+    second = opened(target, replaces=True)
+    second.begin(SOURCE)
+    second.write([b"second"])
+    assert target.read_bytes() == b"first"
+    second.finish()
     assert target.read_bytes() == b"second"
 
 
