@@ -229,7 +229,9 @@ class _Job:
             reason = error.strerror or error
             problem = f"the directory {shown(self.files.output)} cannot be made: {reason}"
             raise BadInput(f"nothing was sent: {problem}") from None
-        on_existing = OnExisting.REPLACE if self.files.replace else OnExisting.REFUSE
+        # What stands under a name of an earlier run was put there by it, and was not noted in time.
+        is_ours = self.files.replace or self.past is not None
+        on_existing = OnExisting.REPLACE if is_ours else OnExisting.REFUSE
         return Saver(directory=self.files.output, on_existing=on_existing)
 
     def _results(self) -> ResultsFile | nullcontext[None]:

@@ -36,7 +36,7 @@ class Past:
 
     def has_file(self, key: Key) -> bool:
         """Whether a file under the key's name is, or would have been, the batch's own."""
-        return self.states.get(key) in _SAVED_OR_TO_BE
+        return self.states.get(key, KeyState.PLANNED) is not KeyState.PLANNED
 
     def check(self, keys: set[Key], *, source: str) -> None:
         """Refuse to pay for what is planned in the journal and stands in the input no more.
