@@ -29,7 +29,7 @@ from videos_async import Journal, KeyState
 from videos_async.emulator import ManualClock, Media, VideosEmulator
 
 COUNT: Final = 6
-SOON: Final = ("--timeout", "1")
+SOON: Final = ("--timeout", "2")
 
 
 @pytest.fixture
