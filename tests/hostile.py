@@ -24,7 +24,15 @@ from typing import Final
 
 import pytest
 
-__all__ = ["hostile", "mounted", "needs_mounts", "needs_no_locks"]
+__all__ = [
+    "fill_up",
+    "hostile",
+    "make_room",
+    "mounted",
+    "needs_mounts",
+    "needs_no_locks",
+    "needs_prlimit",
+]
 
 _FLOCK: Final = {"x86_64": 73, "aarch64": 32}
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -42,6 +50,24 @@ needs_no_locks: Final = pytest.mark.skipif(
 def hostile(how: str, *module: str) -> list[str]:
     """Make the command line that runs a module so."""
     return [sys.executable, "-m", "tests.hostile", how, *module]
+
+
+needs_prlimit: Final = pytest.mark.skipif(
+    not hasattr(resource, "prlimit"), reason="sets the limits of another process, as Linux can"
+)
+
+
+def fill_up(pid: int, journal: Path) -> None:
+    """Let a process make no file longer than the log of its journal is now."""
+    log = journal.with_name(f"{journal.name}-wal")
+    _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (log.stat().st_size, most))
+
+
+def make_room(pid: int) -> None:
+    """Take the limit away again."""
+    _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
 
 
 def _may_mount() -> bool:

@@ -123,8 +123,12 @@ class Batch(TransitionStream):
             await self._saving.prepare()
         await self._recorder.open()
 
-    async def _close(self) -> Exception | None:
-        return await self._recorder.aclose()
+    async def _close(self) -> JournalWriteFailed | None:
+        failure = await self._recorder.aclose()
+        if failure is not None and self._journal_failure is not None:
+            # It was raised when it came, and only now it is known what was not written to the last.
+            self._journal_failure.unwritten = failure.unwritten
+        return failure
 
     def _journal_failed(self, failure: JournalWriteFailed) -> None:
         """Send nothing more; what is under way is followed to its end, and this told then."""

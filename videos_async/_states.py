@@ -275,6 +275,7 @@ class JournalEntry:
             task_id=None,
             task=None,
             error=None,
+            file=None,
             rearmed=self.rearmed + 1,
             idempotency=self.idempotency + is_anew,
         )

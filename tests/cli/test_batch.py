@@ -71,7 +71,8 @@ async def test_every_request_ends_once_and_each_video_is_saved_whole(
     assert lines["failed"]["error"]["type"] == "GenerationFailed"
     videos = {tmp_path / line["saved"]["path"] for line in lines.values() if line["saved"]}
     assert {tmp_path / "a/out/fox.mp4", tmp_path / "a/out/0003.mp4"} < videos
-    assert {*videos, tmp_path / "a/out/results.jsonl"} == set((tmp_path / "a/out").iterdir())
+    others = {tmp_path / "a/out/results.jsonl", tmp_path / "a/out/journal.sqlite"}
+    assert videos | others == set((tmp_path / "a/out").iterdir())
     for line in lines.values():
         if line["saved"]:
             content = (tmp_path / line["saved"]["path"]).read_bytes()
@@ -82,9 +83,15 @@ async def test_every_request_ends_once_and_each_video_is_saved_whole(
     assert told == Counter((line["key"], line["end"]) for line in lines.values())
     begun = [one for one in ended.objects if one["end"] is None]
     assert {(one["previous"], one["status"]) for one in begun} == {(None, "queued")}
-    assert ended.err == (
-        f"videos-async: 8 of 8 requests in {ended.err.partition(' in ')[2][:4]}: 6 completed, "
-        "2 failed; 8 may be billed; videos in a/out; results in a/out/results.jsonl\n"
+    hint, summary = ended.err.splitlines()
+    assert hint == (
+        "videos-async: 2 requests ended without a video. To submit anew what is worth it: "
+        "videos-async journal rearm a/out/journal.sqlite --state failed - and then the same "
+        "command again"
+    )
+    assert summary == (
+        f"videos-async: 8 of 8 requests in {summary.partition(' in ')[2][:4]}: 6 completed, "
+        "2 failed; 8 may be billed; videos in a/out; results in a/out/results.jsonl"
     )
 
 
@@ -171,6 +178,9 @@ async def test_dry_run_needs_no_key_and_leaves_no_trace(tmp_path: Path) -> None:
         (["prompts.txt", "--submit-rate", "0"], "a number of calls a second, 0.001 or more, got 0"),
         (["prompts.txt", "--grace", "nan"], "a number of seconds, 0 or more, got nan"),
         (["prompts.txt", "--emulator", "--base-url", "http://127.0.0.1:1"], "exclude each other"),
+        (["prompts.txt", "--emulator", "--journal", "j"], "--emulator and --journal exclude each"),
+        (["prompts.txt", "--journal", "prompts.txt"], "prompts.txt is no journal, or one whose"),
+        (["prompts.txt", "--journal", "no/j"], "has no directory to be in (No such file or"),
     ],
 )
 def test_bad_input_is_exit_code_2_and_nothing_is_sent(

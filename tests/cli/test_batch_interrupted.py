@@ -39,7 +39,9 @@ async def note_of(command: Running) -> str:
 async def test_ctrl_c_loses_no_id_and_says_how_to_take_them_up(
     emulator: VideosEmulator, tmp_path: Path, count: int, how: signal.Signals
 ) -> None:
-    arguments = ("batch", numbered(tmp_path, count), "-o", "out", "--json")
+    (tmp_path / "out").mkdir()
+    results_file = ("--results", "out/results.jsonl")
+    arguments = ("batch", numbered(tmp_path, count), *results_file, "--json")
     async with running(*arguments, env=of(emulator), cwd=tmp_path) as command:
         for _ in range(count):
             await command.line()
@@ -106,7 +108,10 @@ async def test_call_under_way_gets_its_time_to_bring_the_id_home(tmp_path: Path)
     assert server.posts == 1
     [line] = results(tmp_path / "out/results.jsonl")
     assert (line["key"], line["task_id"], line["end"]) == ("0001", "video_late", "left")
-    assert ended.err.splitlines()[0].endswith(": videos-async watch video_late")
+    assert ended.err.splitlines()[0] == (
+        "videos-async: 1 task goes on at the service, 2 requests were not submitted: "
+        "the same command again goes on from here"
+    )
 
 
 @pytest.mark.parametrize("presses", [2, 3])
@@ -132,10 +137,17 @@ async def test_second_ctrl_c_stops_at_once_and_names_what_is_uncertain(
         "0001": "uncertain",
         "0002": "uncertain",
     }
-    doubts, summary = ended.err.splitlines()
+    doubts, onwards, summary = ended.err.splitlines()
     assert "2 submissions may have been accepted, and brought no id: " in doubts
-    assert "0001" in doubts
-    assert "0002" in doubts
+    assert re.search(
+        r"attach the id you found: videos-async journal adopt out/journal\.sqlite (0001|0002) "
+        r"TASK_ID - or submit once more what is not there: videos-async journal rearm "
+        r"out/journal\.sqlite (0001 0002|0002 0001) - or close it: videos-async journal abandon ",
+        doubts,
+    )
+    assert onwards == (
+        "videos-async: 7 requests were not submitted: the same command again goes on from here"
+    )
     assert "2 uncertain; 7 were never begun; 2 may be billed (2 of them uncertain)" in summary
 
 
@@ -163,8 +175,13 @@ async def test_download_that_was_cut_off_leaves_no_part_and_its_id_in_the_result
     assert ended.code == 130
     [line] = results(tmp_path / "out/results.jsonl")
     assert (line["task_id"], line["end"]) == ("v", "not saved")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.jsonl"]
-    assert "videos-async download v\n" in ended.err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "journal.sqlite",
+        "results.jsonl",
+    }
+    assert (
+        "1 video can still be had, within about a day: the same command again goes on from here"
+    ) in ended.err
 
 
 async def test_job_in_the_background_of_a_script_stays_deaf_to_ctrl_c(tmp_path: Path) -> None:
@@ -211,4 +228,4 @@ async def test_ctrl_c_on_the_terminal_keeps_the_last_picture_and_says_how_to_go_
     text = _ANSI.sub("", screen)
     assert "0 of 5 ended" in text
     assert "5 left" in text
-    assert "take up again with: videos-async watch video_" in text
+    assert "5 tasks go on at the service: the same command again goes on from here" in text

@@ -30,6 +30,7 @@ from videos_async.cli._service import open_emulated, open_service
 from videos_async.cli._target import check_current_directory, check_target
 from videos_async.cli._unfinished import Unfinished
 from videos_async.cli.batch import batch
+from videos_async.cli.journal import journal
 
 __all__ = ["run_app"]
 
@@ -207,6 +208,7 @@ def _emulate(*, options: EmulatorOptions = _EMULATOR_OPTIONS) -> ExitCode:
 
 
 _app.command(batch)
+_app.command(journal)
 
 
 def _nothing_to_check(_: Streams) -> None: ...

@@ -11,6 +11,9 @@ from videos_async import (
     ConfigurationError,
     GenerationFailed,
     InvalidRequest,
+    JournalError,
+    JournalWriteFailed,
+    KeyStateError,
     QueryRefused,
     SubmissionRefused,
     SubmissionUncertain,
@@ -37,9 +40,10 @@ EXIT_CODES: Final = """\
 
 - 0: done
 - 1: generation failed; the service ended the task as failed, or accepted the call and refused it
-- 2: bad input: an option, a request, a file, a setting or the key; nothing was billed for it
+- 2: bad input: an option, a request, a file, a journal, a setting or the key; nothing was billed \
+for it
 - 3: uncertain submission: it may be billed but brought no task id; it is never sent again by itself
-- 4: network or service: not reached, no good answer, not ended in time, not downloaded
+- 4: network, service or disk: not reached, no good answer, not ended in time, not saved
 - 70: a bug of this command
 - 130: interrupted; the task goes on at the service, and the last line says how to take it up again
 
@@ -67,7 +71,9 @@ def code_of(error: VideosError | BadInput) -> ExitCode:
     match error:
         case GenerationFailed():
             return ExitCode.GENERATION_FAILED
-        case BadInput() | InvalidRequest() | ConfigurationError():
+        case (
+            BadInput() | InvalidRequest() | ConfigurationError() | JournalError() | KeyStateError()
+        ) if not isinstance(error, JournalWriteFailed):
             return ExitCode.BAD_INPUT
         case SubmissionUncertain():
             return ExitCode.UNCERTAIN

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from videos_async import PollPolicy, RateLimit, RetryPolicy, VideosSession
+from videos_async import DownloadPolicy, PollPolicy, RateLimit, RetryPolicy, VideosSession
 from videos_async.cli._exit import BadInput
 
 __all__ = ["open_emulated", "open_service"]
@@ -24,7 +24,11 @@ _SEEDS: Final = 1 << 32
 
 @asynccontextmanager
 async def open_service(
-    base_url: str | None, *, limit: RateLimit | None = None, retry: RetryPolicy = _RETRY
+    base_url: str | None,
+    *,
+    limit: RateLimit | None = None,
+    retry: RetryPolicy = _RETRY,
+    downloads: DownloadPolicy | None = None,
 ) -> AsyncGenerator[VideosSession]:
     """Open a session of the service, with the environment's key.
 
@@ -32,6 +36,7 @@ async def open_service(
         base_url: The address, or None for the environment's.
         limit: How much of the service is used at most.
         retry: How patient it is.
+        downloads: How files are fetched.
 
     Raises:
         BadInput: When there is no key.
@@ -42,16 +47,21 @@ async def open_service(
             "there is no API key: set the environment's VIDEOS_API_KEY to yours, or try it "
             "without one and free of charge with `videos-async generate PROMPT --emulator`"
         )
-    async with VideosSession(base_url=base_url, limit=limit, retry=retry) as session:
+    async with VideosSession(
+        base_url=base_url, limit=limit, retry=retry, downloads=downloads
+    ) as session:
         yield session
 
 
 @asynccontextmanager
-async def open_emulated(*, limit: RateLimit | None = None) -> AsyncGenerator[VideosSession]:
+async def open_emulated(
+    *, limit: RateLimit | None = None, downloads: DownloadPolicy | None = None
+) -> AsyncGenerator[VideosSession]:
     """Open a session of an emulator that lives as long as it does.
 
     Args:
         limit: How much of it is used at most.
+        downloads: How files are fetched.
     """
     # Not at the top: it loads a web server, for which no other command should wait.
     from videos_async.emulator import VideosEmulator  # noqa: PLC0415
@@ -61,7 +71,11 @@ async def open_emulated(*, limit: RateLimit | None = None) -> AsyncGenerator[Vid
     async with (
         VideosEmulator(speed=_EMULATOR_SPEED, seed=seed) as emulator,
         VideosSession(
-            emulator.api_key, base_url=emulator.base_url, poll=_EMULATOR_POLL, limit=limit
+            emulator.api_key,
+            base_url=emulator.base_url,
+            poll=_EMULATOR_POLL,
+            limit=limit,
+            downloads=downloads,
         ) as session,
     ):
         yield session

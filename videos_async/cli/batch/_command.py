@@ -10,10 +10,11 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
+import anyio
 import attrs
 from cyclopts import Parameter
 
-from videos_async import OnExisting, RetryPolicy, VideosSession
+from videos_async import DownloadPolicy, OnExisting, RetryPolicy, VideosSession
 from videos_async.cli._escape import shown
 from videos_async.cli._exit import BadInput, ExitCode, worst
 from videos_async.cli._options import EmulatorFlag, ServiceOptions, VideoOptions
@@ -24,8 +25,9 @@ from videos_async.cli.batch._display import BatchDisplay
 from videos_async.cli.batch._formats import format_of
 from videos_async.cli.batch._options import BatchFiles, BatchLimits, PromptOptions
 from videos_async.cli.batch._parting import Parting
+from videos_async.cli.batch._past import Past, look_back
 from videos_async.cli.batch._report import BatchReport, JsonBatchReport, PlainBatchReport
-from videos_async.cli.batch._requests import Overview, Prompts
+from videos_async.cli.batch._requests import Overview, PlannedPrompts, Prompts
 from videos_async.cli.batch._results import ResultsFile, check_results
 from videos_async.cli.batch._run import BatchRun, Saver
 from videos_async.cli.batch._source import Source
@@ -69,14 +71,26 @@ def batch(  # noqa: PLR0913 - what can be typed
     "end" besides, which is null while the task goes on. The results file has one object per end:
     {"key", "task_id", "end", "status", "elapsed", "error", "request", "task", "saved"}. An end is
     completed, not saved (completed, but not downloaded), failed, refused, not submitted,
-    uncertain, timed out, lost sight of, or left (by Ctrl-C).
+    uncertain, timed out, lost sight of, expired, abandoned, or left (by Ctrl-C).
+
+    With -o, or with --journal, everything that costs money is written down before it is done. The
+    same command again goes on where it was, after Ctrl-C as after a crash: what was accepted is
+    watched and never sent again, what is saved is not fetched again, and with --json it is told
+    once more, "replayed" being true. `videos-async journal` shows the journal and resolves doubt.
 
     The exit code is 0 when all were completed and saved, 1 when some were failed or refused; of
     several the worst counts. Ctrl-C waits for ids under way, a second one does not.
     """
     if emulator and service.base_url is not None:
         raise BadInput("--emulator and --base-url exclude each other: leave one of them out")
+    if emulator and files.journal is not None:
+        raise BadInput(
+            "--emulator and --journal exclude each other: its tasks end with the command, and "
+            "nothing is paid for that a journal could lose"
+        )
     streams = Streams.standard()
+    journal = None if emulator else files.journal_path
+    past = anyio.run(look_back, journal) if journal is not None and _is_there(journal) else None
     with Source(prompts) as source:
         checked = Prompts(
             source=source,
@@ -84,9 +98,16 @@ def batch(  # noqa: PLR0913 - what can be typed
             defaults=_defaults(video),
         )
         # Before there is a loop: what blocks here is the input itself, and Ctrl-C just ends it.
-        overview = checked.checked(complain=streams.err.line, taken=_taken(files))
-        check_results(files.results_path, is_continued=files.replace)
+        complain = streams.err.line
+        overview = (
+            checked.checked(complain=complain, taken=_taken(files))
+            if past is None
+            else checked.checked(complain=complain, taken=_taken(files), is_own=past.has_file)
+        )
+        check_results(files.results_path, is_continued=files.replace or past is not None)
         _check_room(overview.occupied)
+        if past is not None:
+            past.check(overview.keys, source=source.name)
         if reading.dry_run:
             return _dry_run(overview, streams, as_json=service.json)
         job = _Job(
@@ -95,17 +116,24 @@ def batch(  # noqa: PLR0913 - what can be typed
             files=files,
             limits=limits,
             streams=streams,
+            journal=journal,
+            past=past,
             parting=Parting(
-                directory=files.output, base_url=service.base_url, is_emulated=emulator
+                directory=files.output,
+                journal=journal,
+                base_url=service.base_url,
+                is_emulated=emulator,
             ),
             as_json=service.json,
         )
-        limit = limits.rate_limit
+        limit, downloads = limits.rate_limit, DownloadPolicy(parallel=files.downloads)
         opened = (
-            open_emulated(limit=limit)
+            open_emulated(limit=limit, downloads=downloads)
             if emulator
             # The patience of the library's own: nobody waits for the first of many.
-            else open_service(service.base_url, limit=limit, retry=RetryPolicy())
+            else open_service(
+                service.base_url, limit=limit, retry=RetryPolicy(), downloads=downloads
+            )
         )
         return run(lambda: job.run(opened), streams=streams, aftermath=job.parting)
 
@@ -119,6 +147,8 @@ class _Job:
     files: BatchFiles
     limits: BatchLimits
     streams: Streams
+    journal: Path | None
+    past: Past | None
     parting: Parting
     as_json: bool
 
@@ -131,30 +161,48 @@ class _Job:
     async def _run(
         self, session: VideosSession, saver: Saver | None, results: ResultsFile | None
     ) -> ExitCode:
-        tally = self.parting.tally = Tally(total=self.overview.total)
-        if self.parting.is_emulated:
-            notice = "This is the emulator: nothing is sent anywhere, nothing is billed."
-            self.streams.err.line(notice)
-        report = self._report(tally)
+        tally = self.parting.tally = Tally(total=self._total)
         job = BatchRun(
             session=session,
             limits=self.limits,
             saver=saver,
+            journal=self.journal,
             results=results,
-            report=report,
+            report=self._report(tally),
             tally=tally,
+            on_begun=self._tell_first,
+        )
+        requests = (
+            self.prompts.keyed()
+            if self.journal is None
+            else PlannedPrompts(prompts=self.prompts, total=self.overview.total)
         )
         try:
-            with report:
-                await job.run(self.prompts.keyed())
+            await job.run(requests)
         finally:
             # Also when an error comes out: what is left open is told before what went wrong.
-            self._part(job)
+            if job.is_begun:
+                self._part(job)
         if self.prompts.trouble is not None:
             raise self.prompts.trouble
         if job.is_interrupted:
             return ExitCode.INTERRUPTED
         return tally.code if job.results_trouble is None else worst([tally.code, ExitCode.SERVICE])
+
+    @property
+    def _total(self) -> int:
+        """How many keys there are, those included that only the journal knows."""
+        if self.past is None:
+            return self.overview.total
+        return len(self.overview.keys | self.past.states.keys())
+
+    def _tell_first(self) -> None:
+        if self.parting.is_emulated:
+            notice = "This is the emulator: nothing is sent anywhere, nothing is billed."
+            self.streams.err.line(notice)
+        elif self.past is not None:
+            line = self.past.first_line(total=self._total, is_saving=self.files.output is not None)
+            self.streams.err.line(f"videos-async: {line}")
 
     def _part(self, job: BatchRun) -> None:
         """Say what it came to."""
@@ -181,18 +229,16 @@ class _Job:
             reason = error.strerror or error
             problem = f"the directory {shown(self.files.output)} cannot be made: {reason}"
             raise BadInput(f"nothing was sent: {problem}") from None
-        on_existing = OnExisting.REPLACE if self.files.replace else OnExisting.REFUSE
-        return Saver(
-            directory=self.files.output,
-            on_existing=on_existing,
-            at_a_time=self.files.downloads,
-        )
+        # What stands under a name of an earlier run was put there by it, and was not noted in time.
+        is_ours = self.files.replace or self.past is not None
+        on_existing = OnExisting.REPLACE if is_ours else OnExisting.REFUSE
+        return Saver(directory=self.files.output, on_existing=on_existing)
 
     def _results(self) -> ResultsFile | nullcontext[None]:
         path = self.parting.results = self.files.results_path
         if path is None:
             return nullcontext()
-        return ResultsFile(path, is_continued=self.files.replace)
+        return ResultsFile(path, is_continued=self.files.replace or self.past is not None)
 
     def _report(self, tally: Tally) -> BatchReport:
         streams = self.streams
@@ -201,6 +247,11 @@ class _Job:
         if streams.out.is_terminal:
             return BatchDisplay(streams, tally)
         return PlainBatchReport(streams=streams, tally=tally)
+
+
+def _is_there(journal: Path) -> bool:
+    # Also a link that leads nowhere, which is refused as a link.
+    return os.path.lexists(journal) or os.path.lexists(f"{journal}.lock")
 
 
 def _defaults(video: VideoOptions) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _PROMPTS = Group("The prompts", sort_key=0)
 _FILES = Group("The files", sort_key=2)
 _LIMITS = Group("Limits", sort_key=3)
 _RESULTS_NAME: Final = "results.jsonl"
+_JOURNAL_NAME: Final = "journal.sqlite"
 
 
 def _count(_: Any, tokens: Sequence[Token]) -> int:
@@ -97,14 +98,23 @@ class BatchFiles:
             "none without one.",
         ),
     ] = None
+    journal: Annotated[
+        Path | None,
+        Parameter(
+            group=_FILES,
+            help="File in which everything that costs money is written down before it is done, so "
+            "that the same command goes on after any end; by default journal.sqlite in the "
+            "directory, and none without one.",
+        ),
+    ] = None
     replace: Annotated[
         bool,
         Parameter(
             negative="",
             show_default=False,
             group=_FILES,
-            help="Replace videos that are there already. A results file is added to, as it holds "
-            "what was paid for.",
+            help="Replace videos that are there already and not of this batch. A results file is "
+            "added to, as it holds what was paid for.",
         ),
     ] = False
     downloads: Annotated[
@@ -123,6 +133,13 @@ class BatchFiles:
         if self.results is None and self.output is not None:
             return self.output / _RESULTS_NAME
         return self.results
+
+    @property
+    def journal_path(self) -> Path | None:
+        """The journal, if there is to be one."""
+        if self.journal is None and self.output is not None:
+            return self.output / _JOURNAL_NAME
+        return self.journal
 
 
 @Parameter(name="*")

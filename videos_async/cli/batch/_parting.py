@@ -9,16 +9,23 @@ from typing import Final
 
 import attrs
 
-from videos_async import End
+from videos_async import End, Key, KeyState
 from videos_async.cli._escape import shown
 from videos_async.cli._exit import ExitCode
 from videos_async.cli._lines import clock
+from videos_async.cli.batch._past import key_words
 from videos_async.cli.batch._results import NOT_SAVED
 from videos_async.cli.batch._tally import Tally
 
 __all__ = ["Parting"]
 
 _IDS_IN_A_LINE: Final = 20
+_RETRIABLE: Final = {
+    End.FAILED: KeyState.FAILED,
+    End.REFUSED: KeyState.REFUSED,
+    End.INVALID: KeyState.INVALID,
+    End.EXPIRED: KeyState.EXPIRED,
+}
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -29,6 +36,7 @@ class Parting:
         tally: What it came to so far; None before it began.
         results: The results file, if there is one that can be relied on.
         directory: Where the videos are, if they are saved.
+        journal: Where the batch is written down, if it is.
         base_url: The address that was given as an option, to be given again.
         is_emulated: Whether the tasks end with this very process.
     """
@@ -36,6 +44,7 @@ class Parting:
     tally: Tally | None = None
     results: Path | None = None
     directory: Path | None = None
+    journal: Path | None = None
     base_url: str | None = None
     is_emulated: bool = False
 
@@ -78,9 +87,12 @@ class Parting:
             yield (
                 f"{_number(len(tally.doubts), 'submission')} may have been accepted, and brought "
                 f"no id: {self._listed([shown(key) for key in tally.doubts])}. Look them up at the "
-                "service before you submit them again"
+                f"service{self._resolution(tally.doubts)}"
             )
         if self.is_emulated:
+            return
+        if self.journal is not None:
+            yield from self._same_again(tally)
             return
         if tally.going_on:
             goes_on = "goes on" if len(tally.going_on) == 1 else "go on"
@@ -92,6 +104,48 @@ class Parting:
             again = self._again("download", tally.unsaved[:1], (NOT_SAVED,))
             videos = _number(len(tally.unsaved), "video")
             yield f"{videos} can still be had, within about a day, each with: {again}"
+
+    def _resolution(self, doubts: Sequence[Key]) -> str:
+        """Write what to do with keys in doubt once it is known what became of them."""
+        if self.journal is None:
+            return " before you submit them again"
+        journal = "videos-async journal"
+        if len(doubts) > _IDS_IN_A_LINE:
+            listed = shlex.join([*journal.split(), "uncertain", shown(self.journal)])
+            return f", then resolve them in the journal, which lists them: {listed}"
+        one, all_of_them = (key_words(self.journal, list(keys)) for keys in (doubts[:1], doubts))
+        return (
+            f", then attach the id you found: {journal} adopt {one} TASK_ID - or submit once more "
+            f"what is not there: {journal} rearm {all_of_them} - or close it: "
+            f"{journal} abandon {all_of_them}"
+        )
+
+    def _same_again(self, tally: Tally) -> Iterator[str]:
+        """Write what the same command would go on with."""
+        unsent = tally.ends[End.NOT_SUBMITTED.value] + tally.total - tally.ends.total()
+        parts: list[str] = []
+        if tally.going_on:
+            goes_on = "goes on" if len(tally.going_on) == 1 else "go on"
+            tasks = _number(len(tally.going_on), "task")
+            parts.append(f"{tasks} {goes_on} at the service")
+        if tally.unsaved:
+            videos = _number(len(tally.unsaved), "video")
+            parts.append(f"{videos} can still be had, within about a day")
+        if unsent:
+            were = "was" if unsent == 1 else "were"
+            parts.append(f"{_number(unsent, 'request')} {were} not submitted")
+        if parts:
+            yield f"{', '.join(parts)}: the same command again goes on from here"
+        states = [state for end, state in _RETRIABLE.items() if tally.ends[end.value]]
+        failed = sum(tally.ends[end.value] for end in _RETRIABLE)
+        if self.journal is not None and states:
+            words = ["videos-async", "journal", "rearm", str(self.journal)]
+            for state in states:
+                words += ["--state", state.value]
+            yield (
+                f"{_number(failed, 'request')} ended without a video. To submit anew what is worth "
+                f"it: {shown(shlex.join(words))} - and then the same command again"
+            )
 
     def _billed(self, tally: Tally) -> str:
         if self.is_emulated:

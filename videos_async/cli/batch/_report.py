@@ -76,7 +76,9 @@ class PlainBatchReport:
     def transition(self, change: Transition) -> None: ...
 
     def ended(self, outcome: Outcome) -> None:
-        self.streams.out.line(end_line(outcome))
+        # What was done before is in the first line's counts; what is missing is worth saying again.
+        if not outcome.is_replayed or outcome.error is not None:
+            self.streams.out.line(end_line(outcome))
 
     def tick(self) -> None:
         tally = self.tally
@@ -92,8 +94,8 @@ class PlainBatchReport:
 class JsonBatchReport:
     """One JSON object a transition, for programs; see `transition_record` for its shape.
 
-    An object has the key ``end`` besides, null while the task goes on. That of a completed task
-    waits for its file.
+    An object has the keys ``end`` besides, null while the task goes on, and ``replayed``, for what
+    an earlier run had seen. That of a completed task waits for its file.
     """
 
     streams: Streams
@@ -110,7 +112,7 @@ class JsonBatchReport:
     ) -> None: ...
 
     def transition(self, change: Transition) -> None:
-        self._write({**transition_record(change), "end": None})
+        self._write({**transition_record(change), "end": None, "replayed": change.is_replayed})
 
     def ended(self, outcome: Outcome) -> None:
         self._write(end_record(outcome))

@@ -15,7 +15,7 @@ from videos_async.cli._lines import violation_text
 from videos_async.cli.batch._formats import PYTHON_NAMES, FormatName, Record, records
 from videos_async.cli.batch._source import BadLine, Source
 
-__all__ = ["Entry", "Overview", "Prompts"]
+__all__ = ["Entry", "Overview", "PlannedPrompts", "Prompts"]
 
 
 @attrs.frozen(kw_only=True)
@@ -42,12 +42,37 @@ class Overview:
         seconds: The length of all their videos together.
         models: How many there are for each model.
         occupied: Where files of theirs would go and something is already.
+        keys: Their names.
     """
 
     total: int = 0
     seconds: int = 0
     models: Counter[str] = attrs.field(factory=Counter[str])
     occupied: list[str] = attrs.field(factory=list[str])
+    keys: set[Key] = attrs.field(factory=set[Key])
+
+
+def _of_nobody(_: Key) -> bool:
+    return False
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class PlannedPrompts:
+    """The requests of an input whose number is known, so that they are planned before any is sent.
+
+    Attributes:
+        prompts: The input, judged before.
+        total: How many there are.
+    """
+
+    prompts: Prompts
+    total: int
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __iter__(self) -> Iterator[tuple[Key, VideoRequest]]:
+        return self.prompts.keyed()
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -78,7 +103,11 @@ class Prompts:
                 yield bad
 
     def checked(
-        self, *, complain: Callable[[str], None], taken: Mapping[str, str] | None
+        self,
+        *,
+        complain: Callable[[str], None],
+        taken: Mapping[str, str] | None,
+        is_own: Callable[[Key], bool] = _of_nobody,
     ) -> Overview:
         """Judge all of it, complaining of every bad line.
 
@@ -86,6 +115,7 @@ class Prompts:
             complain: Is told one sentence for each problem.
             taken: The names in the directory that may not be used, by their lower case; None
                 where no videos are saved.
+            is_own: Tells whether a file under a key's name is of an earlier run of this batch.
 
         Raises:
             BadInput: When there is a bad line, after the last complaint, or no request at all.
@@ -103,8 +133,9 @@ class Prompts:
                 overview.total += 1
                 overview.seconds += entry.request.duration
                 overview.models[entry.request.model] += 1
+                overview.keys.add(entry.key)
                 there = (taken or {}).get(file_name(entry.key).casefold())
-                if there is not None:
+                if there is not None and not is_own(entry.key):
                     overview.occupied.append(there)
         if bad_lines:
             lines = "1 line is" if bad_lines == 1 else f"{bad_lines} lines are"

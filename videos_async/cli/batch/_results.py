@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Final, Self, cast
 
 import attrs
 
-from videos_async import Download, End, Transition, VideosError, request_to_json
+from videos_async import Download, End, Key, Transition, VideosError, request_to_json
 from videos_async.cli._escape import shown, without_key
 from videos_async.cli._exit import BadInput
 from videos_async.cli._report import transition_record
@@ -25,9 +26,10 @@ __all__ = [
     "check_results",
     "end_record",
     "result_record",
+    "told_ends",
 ]
 
-NOT_SAVED: Final = "not saved"
+NOT_SAVED: Final = End.NOT_SAVED.value
 """The end of a task that was completed and whose video could not be brought home."""
 
 _URL_QUERY: Final = re.compile(r"(https?://[^\s?#]*)[?#]\S*", re.IGNORECASE)
@@ -39,13 +41,21 @@ class Outcome:
 
     Attributes:
         change: The end of its task.
-        saved: Its file, where one was saved.
-        failure: Why its file was not saved.
+        failure: Why its file was not saved, where the task's end does not know.
     """
 
     change: Transition
-    saved: Download | None = None
     failure: VideosError | None = None
+
+    @property
+    def saved(self) -> Download | None:
+        """Its file, where one was saved."""
+        return self.change.download
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether it ended in an earlier run."""
+        return self.change.is_replayed
 
     @property
     def end(self) -> str:
@@ -63,7 +73,8 @@ class Outcome:
 def end_record(outcome: Outcome) -> dict[str, object]:
     """Make the JSON object of an end for standard output."""
     change = attrs.evolve(outcome.change, error=outcome.error)
-    return {**transition_record(change, saved=outcome.saved), "end": outcome.end}
+    record = transition_record(change, saved=outcome.saved)
+    return {**record, "end": outcome.end, "replayed": outcome.is_replayed}
 
 
 def result_record(outcome: Outcome) -> dict[str, object]:
@@ -94,7 +105,8 @@ class ResultsFile:
     """Takes the lines, each in one piece and at once.
 
     A file that is there already holds the ids of what was paid for before, so it is never
-    emptied: it is refused, or added to where `is_continued`.
+    emptied: it is refused, or added to where `is_continued`. What ended in an earlier run and
+    stands in it is not told twice.
 
     Args:
         path: The file.
@@ -106,6 +118,7 @@ class ResultsFile:
 
     def __init__(self, path: Path, *, is_continued: bool) -> None:
         self.path = path
+        self._told = told_ends(path) if is_continued else {}
         try:
             self._file = self._opened(path, is_continued=is_continued)
         except OSError as error:
@@ -128,6 +141,8 @@ class ResultsFile:
         Raises:
             OSError: When it could not be written; then nothing of it was.
         """
+        if outcome.is_replayed and self._told.get(outcome.change.key) == outcome.end:
+            return
         text = json.dumps(result_record(outcome), ensure_ascii=True)
         self._write(f"{without_key(text)}\n".encode())
 
@@ -162,6 +177,32 @@ def check_results(path: Path | None, *, is_continued: bool) -> None:
     """
     if path is not None and path.exists() and not is_continued:
         raise BadInput(_problem(path, FileExistsError()))
+
+
+def told_ends(path: Path) -> dict[Key, str]:
+    """Read which end a results file told last of each key."""
+    return dict(_told(path))
+
+
+def _told(path: Path) -> Iterator[tuple[Key, str]]:
+    try:
+        if not path.is_file():
+            # A pipe or a device tells nothing, or no end of it.
+            return
+        file = path.open(encoding="utf-8", errors="replace")
+    except OSError:
+        # Whoever opens it for writing says why.
+        return
+    with file:
+        for line in file:
+            try:
+                record = json.loads(line)
+                key, end = record["key"], record["end"]
+            except (ValueError, TypeError, KeyError, RecursionError):
+                # Half a line of a run that was killed, say.
+                continue
+            if isinstance(key, (str, int)) and isinstance(end, str):
+                yield key, end
 
 
 def _problem(path: Path, error: OSError) -> str:

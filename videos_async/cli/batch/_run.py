@@ -1,4 +1,4 @@
-"""Runs one batch: what it says is told and written down, what it completes is fetched meanwhile.
+"""Runs one batch: what it says is told and written down.
 
 Every request of the batch comes to exactly one `Outcome`. Ctrl-C stops it, and the batch then
 tells what it had not handed out yet; a second Ctrl-C takes away the time that submissions under
@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
 import anyio
 import attrs
 from anyio.abc import TaskStatus
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from videos_async import (
     Batch,
@@ -27,7 +26,6 @@ from videos_async import (
     OnExisting,
     Transition,
     VideoRequest,
-    VideosError,
     VideosSession,
     file_name,
 )
@@ -38,8 +36,6 @@ from videos_async.cli.batch._tally import Tally
 
 __all__ = ["BatchRun", "Saver"]
 
-# Downloads that are behind hold the batch up rather than pile up until their URLs expire.
-_WAITING_DOWNLOADS: Final = 64
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -50,12 +46,10 @@ class Saver:
     Attributes:
         directory: Where.
         on_existing: What to do with a file that is there already.
-        at_a_time: How many are fetched at a time.
     """
 
     directory: Path
     on_existing: OnExisting
-    at_a_time: int
 
     def target(self, key: Key) -> Path:
         """Settle the file of one request."""
@@ -70,9 +64,12 @@ class BatchRun:
         session: The session.
         limits: How much is sent, and how long it may take.
         saver: How videos are saved, or None to leave them where they are.
+        journal: Where the batch is written down, or None.
         results: Takes the ends, or None.
         report: Is told everything.
         tally: Counts everything.
+        on_begun: Called when nothing stands in the way any more, before anything is told.
+        is_begun: Whether it came to that.
         is_interrupted: Whether it was stopped before its end.
         results_trouble: Why the results could not be written, which stops it as well.
     """
@@ -80,12 +77,14 @@ class BatchRun:
     session: VideosSession
     limits: BatchLimits
     saver: Saver | None
+    journal: Path | None
     results: ResultsFile | None
     report: BatchReport
     tally: Tally
+    on_begun: Callable[[], None]
+    is_begun: bool = False
     is_interrupted: bool = False
     results_trouble: OSError | None = None
-    _saving: dict[Key, Transition] = attrs.field(factory=dict[Key, Transition], init=False)
     _scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope, init=False)
     _batch: Batch | None = attrs.field(default=None, init=False)
     _task: asyncio.Task[object] | None = attrs.field(default=None, init=False)
@@ -93,15 +92,24 @@ class BatchRun:
 
     async def run(self, requests: Iterable[tuple[Key, VideoRequest]]) -> None:
         """Run to the last end, or until it is interrupted."""
-        async with anyio.create_task_group() as group:
-            await group.start(self._hear_ctrl_c)
-            group.start_soon(self._tick)
-            try:
-                await self._follow(requests)
-            finally:
-                group.cancel_scope.cancel()
+        with ExitStack() as told:
+            async with anyio.create_task_group() as group:
+                await group.start(self._hear_ctrl_c)
 
-    async def _follow(self, requests: Iterable[tuple[Key, VideoRequest]]) -> None:
+                def begin() -> None:
+                    self.is_begun = True
+                    self.on_begun()
+                    told.enter_context(self.report)
+                    group.start_soon(self._tick)
+
+                try:
+                    await self._follow(requests, begin)
+                finally:
+                    group.cancel_scope.cancel()
+
+    async def _follow(
+        self, requests: Iterable[tuple[Key, VideoRequest]], begin: Callable[[], None]
+    ) -> None:
         limits = self.limits
         task = self._task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this runs in one
@@ -111,10 +119,16 @@ class BatchRun:
             batch_timeout=limits.batch_timeout,
             max_submissions=limits.max_submissions,
             grace_s=limits.grace,
+            journal=self.journal,
+            download_to=None if self.saver is None else self.saver.directory,
+            on_existing=OnExisting.REFUSE if self.saver is None else self.saver.on_existing,
         )
         try:
             with self._scope:
-                await self._take_all(self._batch)
+                async with self._batch as transitions:
+                    begin()
+                    async for change in transitions:
+                        self._take(change)
         except asyncio.CancelledError:
             if not self._hurries:
                 raise
@@ -125,45 +139,15 @@ class BatchRun:
                 task.uncancel()
             self._task = None
 
-    async def _take_all(self, batch: Batch) -> None:
-        send, receive = anyio.create_memory_object_stream[Transition](_WAITING_DOWNLOADS)
-        with receive:
-            async with anyio.create_task_group() as group, send:
-                for _ in range(0 if self.saver is None else self.saver.at_a_time):
-                    group.start_soon(self._save_in_turn, receive)
-                async with batch:
-                    async for change in batch:
-                        await self._take(change, send)
-
-    async def _take(self, change: Transition, send: MemoryObjectSendStream[Transition]) -> None:
-        if not change.is_end:
-            self.report.transition(change)
-        elif change.end is End.COMPLETED and self.saver is not None:
-            # Noted before it is handed on: an interruption must find it in one place or the other.
-            self._saving[change.key] = change
-            await send.send(change)
-        else:
+    def _take(self, change: Transition) -> None:
+        if change.is_end:
             self._settle(Outcome(change=change))
-
-    async def _save_in_turn(self, waiting: MemoryObjectReceiveStream[Transition]) -> None:
-        saver = self.saver
-        assert saver is not None  # noqa: S101 - nobody saves without one
-        async for change in waiting:
-            assert change.task is not None  # noqa: S101 - a completed task was seen
-            target = saver.target(change.key)
-            try:
-                saved = await self.session.download(
-                    change.task, target, on_existing=saver.on_existing
-                )
-            except VideosError as error:
-                self._settle(Outcome(change=change, failure=error))
-            else:
-                self._settle(Outcome(change=change, saved=saved))
+        else:
+            self.report.transition(change)
 
     # --- ends ----------------------------------------------------------------------------
 
     def _settle(self, outcome: Outcome) -> None:
-        self._saving.pop(outcome.change.key, None)
         self.tally.add(outcome)
         if self.results is not None and self.results_trouble is None:
             try:
@@ -177,16 +161,13 @@ class BatchRun:
     def _settle_the_rest(self, batch: Batch) -> None:
         self.tally.is_stopped = True
         for change in batch.unfinished:
-            if change.end is End.COMPLETED and self.saver is not None:
-                self._saving[change.key] = change
-            else:
-                self._settle(Outcome(change=change))
-        for change in tuple(self._saving.values()):
-            self._settle(Outcome(change=change, failure=self._not_fetched(change)))
+            self._settle(Outcome(change=change, failure=self._failure(change)))
         self._refresh()
 
-    def _not_fetched(self, change: Transition) -> DownloadError:
-        assert self.saver is not None  # noqa: S101 - nothing waits for a download without one
+    def _failure(self, change: Transition) -> DownloadError | None:
+        """Tell that a completed task's file was still to come."""
+        if change.end is not End.COMPLETED or change.download is not None or self.saver is None:
+            return None
         return DownloadError(
             task_id=change.task_id or "",
             target=str(self.saver.target(change.key)),
@@ -234,4 +215,4 @@ class BatchRun:
     def _refresh(self) -> None:
         if self._batch is not None:
             self.tally.counts = self._batch.counts
-        self.tally.downloading = len(self._saving)
+            self.tally.downloading = self._batch.counts.downloading

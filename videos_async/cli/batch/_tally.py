@@ -27,6 +27,7 @@ _CODES: Final = {
     End.REFUSED.value: ExitCode.GENERATION_FAILED,
     End.INVALID.value: ExitCode.BAD_INPUT,
     End.UNCERTAIN.value: ExitCode.UNCERTAIN,
+    End.ABANDONED.value: ExitCode.GENERATION_FAILED,
 }
 _GOES_ON: Final = frozenset({End.LEFT.value, End.TIMED_OUT.value, End.LOST_SIGHT.value})
 
@@ -75,7 +76,7 @@ class Tally:
         """Take in an end."""
         end, task_id = outcome.end, outcome.change.task_id
         self.ends[end] += 1
-        if not self.is_stopped:
+        if not self.is_stopped and not outcome.is_replayed:
             self._recent_s.append(self.clock())
         if task_id is not None:
             self.accepted += 1
@@ -138,7 +139,7 @@ class Tally:
 
     def ends_by_number(self) -> Iterator[tuple[str, int]]:
         """Name the ends there were, in the order of `End`, with how many there were."""
-        names = [*(end.value for end in End)]
+        names = [end.value for end in End if end is not End.NOT_SAVED]
         names.insert(1, NOT_SAVED)
         yield from _nonzero([(name, self.ends[name]) for name in names])
 
