@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import attrs
 
 from videos_async._contents import Contents
 from videos_async._ranges import Source
 
-__all__ = ["Destination", "Received", "Writing"]
+__all__ = ["Destination", "Piece", "Received", "Writing"]
+
+Piece: TypeAlias = bytes | memoryview
+"""Some bytes of a file; a view is of a buffer that is soon filled anew."""
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 
@@ -73,14 +76,15 @@ class Writing(Protocol[ResultT_co]):
         """
         ...
 
-    async def write(self, pieces: Sequence[bytes]) -> None:
+    async def write(self, pieces: Sequence[Piece]) -> None:
         """Take the next bytes, about a megabyte at a time, and `feed` them to `contents`.
 
-        When this is cancelled, the pieces are taken or not, and `contents` says which.
+        A view among them is good until this returns; to keep it, copy it. When this is
+        cancelled, the pieces are taken or not, and `contents` says which.
         """
         ...
 
-    async def rescue(self, pieces: Sequence[bytes]) -> None:
+    async def rescue(self, pieces: Sequence[Piece]) -> None:
         """Take what came before a cancellation, if a later call can use it, and be quick."""
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import anyio
 import attrs
@@ -18,15 +18,13 @@ from videos_async._files import FileServers
 from videos_async._ranges import Gone
 from videos_async._retry import RetryBudget, RetryPolicy
 from videos_async._targets import Target, destination_of
+from videos_async._threads import Threads
 from videos_async.errors import SessionClosed, TaskNotFound, VideoExpired, VideoUnavailable
 from videos_async.models import Status, VideoTask
 
 __all__ = ["Downloads"]
 
 ResultT = TypeVar("ResultT")
-
-# Each hashes or writes a megabyte at a time; more would only queue for the cores and the disk.
-_DISK_THREADS: Final = 8
 
 
 class Downloads:
@@ -56,7 +54,7 @@ class Downloads:
         self._is_closed = False
         self._under_way: set[anyio.CancelScope] = set()
         self._turns = anyio.Semaphore(policy.parallel)
-        self._disk = anyio.CapacityLimiter(min(policy.parallel, _DISK_THREADS))
+        self._threads = Threads.for_downloads(policy.parallel)
         self._fetcher = Fetcher(
             files=files,
             policy=policy,
@@ -90,7 +88,7 @@ class Downloads:
             QueryFailed: When the service could not be asked for the URL.
             SessionClosed: When the session is closed.
         """
-        destination = destination_of(target, on_existing=on_existing, threads=self._disk)
+        destination = destination_of(target, on_existing=on_existing, threads=self._threads)
         if on_whole is not None and isinstance(destination, FileDestination):
             destination = attrs.evolve(destination, on_whole=on_whole)
         return await self.save_to(task, destination, on_progress=on_progress)

@@ -16,7 +16,7 @@ from typing import Final, Generic, Protocol, TypeVar
 import anyio
 import attrs
 
-from videos_async._destination import Destination, Received, Writing
+from videos_async._destination import Destination, Piece, Received, Writing
 from videos_async._download_policy import DownloadPolicy, DownloadProgress
 from videos_async._files import FileAnswer, FileServers, TransportTrouble
 from videos_async._mp4 import Mp4State
@@ -255,11 +255,11 @@ class _Fetching(Generic[ResultT]):
         self._check_encoding(answer)
         self._check_limit(source.length_bytes)
         head = b""
-        pieces: list[bytes] = []
+        pieces: list[Piece] = []
         with self._watched() as pace:
             # Looked at before what is here is dropped for it.
             while len(head) < HEAD_BYTES and (piece := await self._next(answer, pace)):
-                pieces.append(piece)
+                pieces.append(bytes(piece))
                 head += piece
         if is_page(answer.media_type, head):
             line = first_line(head, url=url)
@@ -286,7 +286,7 @@ class _Fetching(Generic[ResultT]):
             await self._writing.reserve(source.length_bytes - start)
         await self._receive(answer, [])
 
-    async def _receive(self, answer: FileAnswer, pending: list[bytes]) -> None:
+    async def _receive(self, answer: FileAnswer, pending: list[Piece]) -> None:
         """Hand the body on, about a megabyte at a time, also what came before it broke."""
         loop = asyncio.get_running_loop()
         pending_bytes, flushed_s = sum(map(len, pending)), loop.time()
@@ -297,7 +297,9 @@ class _Fetching(Generic[ResultT]):
                     pending.append(piece)
                     pending_bytes += len(piece)
                     now_s = loop.time()
-                    if pending_bytes >= _BATCH_BYTES or now_s - flushed_s >= _BATCH_S:
+                    # A view is as good as a batch, and good only until the next one.
+                    is_batch = isinstance(piece, memoryview) or pending_bytes >= _BATCH_BYTES
+                    if is_batch or now_s - flushed_s >= _BATCH_S:
                         batch, pending, pending_bytes, flushed_s = pending, [], 0, now_s
                         await self._write(batch)
         except asyncio.CancelledError:
@@ -309,7 +311,7 @@ class _Fetching(Generic[ResultT]):
             raise
         await self._write(pending)
 
-    async def _write(self, pieces: list[bytes]) -> None:
+    async def _write(self, pieces: list[Piece]) -> None:
         if pieces:
             await self._writing.write(pieces)
         self._check_limit(self._size_bytes)
@@ -345,7 +347,7 @@ class _Fetching(Generic[ResultT]):
 
     # --- watching ------------------------------------------------------------------------
 
-    async def _next(self, answer: FileAnswer, pace: Pace) -> bytes:
+    async def _next(self, answer: FileAnswer, pace: Pace) -> Piece:
         """Wait for the next piece; empty at the end."""
         loop = asyncio.get_running_loop()
         pace.wait(loop.time())

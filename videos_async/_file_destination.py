@@ -13,10 +13,11 @@ import anyio.to_thread
 import attrs
 
 from videos_async._contents import Contents
-from videos_async._destination import Received
+from videos_async._destination import Piece, Received
 from videos_async._download import Download, OnExisting
 from videos_async._part import NoRoom, Part, PartBusy
 from videos_async._ranges import Source
+from videos_async._threads import Threads
 from videos_async.errors import DiskFull, DownloadError, TargetBusy, TargetExists
 
 __all__ = ["FileDestination"]
@@ -34,13 +35,13 @@ class FileDestination:
     Attributes:
         target: Its name.
         on_existing: What to do where it is there already.
-        disk: How many threads may be busy with files at a time.
+        threads: How many threads may be busy at a time.
         on_whole: Called when the file is whole, just before it gets its name; or None.
     """
 
     target: Path
     on_existing: OnExisting
-    disk: anyio.CapacityLimiter
+    threads: Threads
     on_whole: Callable[[Download], Awaitable[None]] | None = None
 
     @property
@@ -74,6 +75,7 @@ class FileWriting:
 
     def __init__(self, destination: FileDestination, task_id: str) -> None:
         self._destination = destination
+        self._threads = destination.threads
         self._task_id = task_id
         self._part: Part | None = None
 
@@ -98,8 +100,8 @@ class FileWriting:
         Raises:
             DownloadError: When that cannot be done.
         """
-        await self._off_loop(self._open)
-        while not await self._off_loop(self._open_part.hash_some):
+        await self._off_loop(self._threads.waiting, self._open)
+        while not await self._off_loop(self._threads.working, self._open_part.hash_some):
             pass
 
     def _open(self) -> None:
@@ -112,17 +114,17 @@ class FileWriting:
 
     async def begin(self, source: Source) -> None:
         """Empty the part and note the version."""
-        await self._off_loop(self._open_part.begin, source)
+        await self._off_loop(self._threads.waiting, self._open_part.begin, source)
 
     async def reserve(self, more_bytes: int) -> None:
         """See that the disk has room."""
-        await self._off_loop(self._open_part.reserve, more_bytes)
+        await self._off_loop(self._threads.waiting, self._open_part.reserve, more_bytes)
 
-    async def write(self, pieces: Sequence[bytes]) -> None:
+    async def write(self, pieces: Sequence[Piece]) -> None:
         """Write and hash, off the loop."""
-        await self._off_loop(self._open_part.write, pieces)
+        await self._off_loop(self._threads.working, self._open_part.write, pieces)
 
-    async def rescue(self, pieces: Sequence[bytes]) -> None:
+    async def rescue(self, pieces: Sequence[Piece]) -> None:
         """Write them: the next call goes on behind them."""
         await self.write(pieces)
 
@@ -137,13 +139,13 @@ class FileWriting:
         )
         if self._destination.on_whole is not None:
             await self._destination.on_whole(download)
-        await self._off_loop(self._open_part.finish)
+        await self._off_loop(self._threads.waiting, self._open_part.finish)
         return download
 
     async def close(self) -> None:
         """Keep what is there for the next call."""
         if self._part is not None:
-            await self._off_loop(self._part.close)
+            await self._off_loop(self._threads.waiting, self._part.close)
 
     def remains(self) -> str:
         """Say what is kept, and what the next call does with it."""
@@ -156,10 +158,12 @@ class FileWriting:
             return f"{kept}, but of which version they are is not known: the next call starts over"
         return f"{kept}, and the next call goes on from there"
 
-    async def _off_loop(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+    async def _off_loop(
+        self, limiter: anyio.CapacityLimiter, work: Callable[[*Ts], T], *args: *Ts
+    ) -> T:
         """Do what blocks in a thread, and put what goes wrong in our words."""
         try:
-            return await anyio.to_thread.run_sync(work, *args, limiter=self._destination.disk)
+            return await anyio.to_thread.run_sync(work, *args, limiter=limiter)
         except (OSError, PartBusy) as error:
             failure = self._failure(error)
         raise failure

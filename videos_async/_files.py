@@ -11,12 +11,16 @@ import aiohttp
 import attrs
 from yarl import URL
 
+from videos_async._body import Body
+from videos_async._destination import Piece
 from videos_async._guard import AddressRefused, Guard, refusal
 from videos_async._version import __version__
 
 __all__ = ["FileAnswer", "FileServers", "TransportTrouble"]
 
 _REDIRECT_LIMIT: Final = 5
+# What is shorter is not worth a connection that cannot be used again.
+_TAKEN_OVER_BYTES: Final = 1 << 20
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HEADERS: Final = {
     # What is encoded on the way has neither the length nor the ranges of the file.
@@ -48,7 +52,8 @@ class FileAnswer:
         is_delimited: Whether the end of the body can be told from a broken connection.
         is_encoded: Whether the body is encoded, which was not asked for.
         media_type: What the server calls it.
-        chunks: The body, piece by piece; raises `TransportTrouble` when it breaks.
+        chunks: The body, piece by piece; raises `TransportTrouble` when it breaks. A piece that
+            is a view is good until the next one is asked for.
     """
 
     status: int
@@ -57,7 +62,7 @@ class FileAnswer:
     is_delimited: bool
     is_encoded: bool
     media_type: str
-    chunks: AsyncIterator[bytes] = attrs.field(repr=False)
+    chunks: AsyncIterator[Piece] = attrs.field(repr=False)
 
 
 class FileServers:
@@ -85,6 +90,7 @@ class FileServers:
         self._describe = describe
         self._guard = guard
         # A total would kill a long download; silence is what tells a dead one.
+        self._stall_s = stall_s
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=stall_s)
 
     @asynccontextmanager
@@ -100,6 +106,7 @@ class FileServers:
         """
         response = await self._follow(url, headers)
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        chunks = self._chunks(response)
         try:
             yield FileAnswer(
                 status=response.status,
@@ -108,11 +115,13 @@ class FileServers:
                 is_delimited=response.content_length is not None or _is_chunked(response),
                 is_encoded=encoding not in ("", "identity"),
                 media_type=response.content_type,
-                chunks=self._chunks(response),
+                chunks=chunks,
             )
         finally:
             # Read to its end it frees the connection, else it closes it.
             response.close()
+            # Or the buffers would stay until the loop gets to it.
+            await chunks.aclose()
 
     async def _follow(self, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         for _ in range(_REDIRECT_LIMIT + 1):
@@ -159,7 +168,7 @@ class FileServers:
             raise TransportTrouble(flaw, is_final=True)
         return parsed
 
-    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncGenerator[Piece]:
         trouble: str | None = None
         content = response.content
         try:
@@ -167,6 +176,12 @@ class FileServers:
                 piece = await content.readany()
                 if piece:
                     yield piece
+                body = self._take_over(response)
+                while body is not None:
+                    view = await body.read()
+                    if not view:
+                        return
+                    yield view
         except (aiohttp.ClientError, OSError) as error:
             trouble = self._describe(error)
         if trouble is not None:
@@ -174,6 +189,30 @@ class FileServers:
             if rest:
                 yield rest
             raise TransportTrouble(trouble)
+
+    def _take_over(self, response: aiohttp.ClientResponse) -> Body | None:
+        """Take a connection from aiohttp that has a long body to come, and give it to nobody else.
+
+        By private attributes, whose effect the tests watch: bytes that aiohttp has read and not
+        handed on would be lost, so where it may have some, or where that cannot be told any more,
+        the body is read from it to its end.
+        """
+        connection, length = response.connection, response.content_length
+        if connection is None or length is None or response.content.is_eof():
+            return None
+        protocol, transport = connection.protocol, connection.transport
+        missing_bytes = length - response.content.total_bytes
+        if protocol is None or transport is None or missing_bytes < _TAKEN_OVER_BYTES:
+            return None
+        # A reader that was paused keeps what it did not parse; here and in the parser.
+        is_reading = getattr(protocol, "_reading_paused", None) is False
+        if (
+            not is_reading
+            or getattr(protocol, "_tail", None) != b""
+            or getattr(response.content, "_buffer", True)
+        ):
+            return None
+        return Body(transport, protocol, size_bytes=missing_bytes, stall_s=self._stall_s)
 
 
 def _is_chunked(response: aiohttp.ClientResponse) -> bool:

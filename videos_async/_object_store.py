@@ -29,10 +29,11 @@ import anyio.to_thread
 import attrs
 
 from videos_async._contents import Contents
-from videos_async._destination import Received
+from videos_async._destination import Piece, Received
 from videos_async._download import Download, OnExisting
 from videos_async._mp4 import Mp4State
 from videos_async._ranges import Source
+from videos_async._threads import Threads
 from videos_async.errors import (
     ConfigurationError,
     DownloadError,
@@ -147,12 +148,12 @@ class ObjectDestination:
     Attributes:
         target: Where.
         on_existing: What to do where it is there already.
-        threads: How many threads may be busy with bytes at a time.
+        threads: How many threads may be busy at a time.
     """
 
     target: ObjectTarget | ObjectUrl
     on_existing: OnExisting
-    threads: anyio.CapacityLimiter
+    threads: Threads
 
     @property
     def name(self) -> str:
@@ -172,7 +173,9 @@ class ObjectDestination:
     @asynccontextmanager
     async def _open(self, task_id: str) -> AsyncGenerator[ObjectWriting]:
         # Loading the library, and reading profiles and tokens, are work for a thread.
-        opened = await anyio.to_thread.run_sync(_open_store, self.target, limiter=self.threads)
+        opened = await anyio.to_thread.run_sync(
+            _open_store, self.target, limiter=self.threads.waiting
+        )
         writing = ObjectWriting(self, opened, task_id)
         try:
             await writing.refuse_existing()
@@ -264,22 +267,22 @@ class ObjectWriting:
     async def reserve(self, more_bytes: int) -> None:
         """Nothing to do: a store has room."""
 
-    async def write(self, pieces: Sequence[bytes]) -> None:
+    async def write(self, pieces: Sequence[Piece]) -> None:
         """Take the next bytes; what is held grows to a part and no further."""
         await anyio.to_thread.run_sync(
-            self.contents.feed, pieces, limiter=self._destination.threads
+            self.contents.feed, pieces, limiter=self._destination.threads.working
         )
         if self._upload is not None:
             await self._call(self._upload.write(b"".join(pieces)))
             return
-        self._held += pieces
+        self._held += map(bytes, pieces)
         if self.contents.size_bytes > _PART_BYTES:
             self._upload = self._new_upload()
             held, self._held = b"".join(self._held), []
             # Not to be left halfway: it would be begun at the store, and its name not known here.
             await self._call(_settled(self._upload.write(held)))
 
-    async def rescue(self, pieces: Sequence[bytes]) -> None:
+    async def rescue(self, pieces: Sequence[Piece]) -> None:
         """Drop them: nothing of an object outlives a cancellation."""
 
     async def finish(self, received: Received) -> Download:

@@ -223,11 +223,12 @@ class Part:
         if free_bytes < more_bytes:
             raise NoRoom(more_bytes, free_bytes)
 
-    def write(self, pieces: Sequence[bytes]) -> None:
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write the next bytes. Where the disk gets full, what was written counts."""
         with self._turn:
             descriptor = self._open_descriptor
-            rest = memoryview(b"".join(pieces))
+            (data,) = pieces if len(pieces) == 1 else (b"".join(pieces),)
+            rest = memoryview(data)
             while rest:
                 written = os.write(descriptor, rest)
                 self.contents.feed([rest[:written]])

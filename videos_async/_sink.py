@@ -14,14 +14,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from inspect import isawaitable
 from typing import Protocol, TypeGuard
 
-import anyio
 import anyio.to_thread
 import attrs
 
 from videos_async._contents import Contents
-from videos_async._destination import Received
+from videos_async._destination import Piece, Received
 from videos_async._download import Download
 from videos_async._ranges import Source
+from videos_async._threads import Threads
 from videos_async.errors import ConfigurationError, DownloadError, DownloadIncomplete, shorten
 
 __all__ = ["Sink", "SinkDestination", "as_sink"]
@@ -69,11 +69,11 @@ class SinkDestination:
 
     Attributes:
         sink: Takes the bytes.
-        threads: How many threads may be busy with bytes at a time.
+        threads: How many threads may be busy at a time.
     """
 
     sink: Sink
-    threads: anyio.CapacityLimiter
+    threads: Threads
 
     @property
     def name(self) -> str:
@@ -123,12 +123,12 @@ class SinkWriting:
     async def reserve(self, more_bytes: int) -> None:
         """Nothing to do: how much room a sink has is its own affair."""
 
-    async def write(self, pieces: Sequence[bytes]) -> None:
+    async def write(self, pieces: Sequence[Piece]) -> None:
         """Give the sink the next bytes, and wait for it."""
         for piece in pieces:
-            await self._give(piece)
+            await self._give(bytes(piece))
         await anyio.to_thread.run_sync(
-            self.contents.feed, pieces, limiter=self._destination.threads
+            self.contents.feed, pieces, limiter=self._destination.threads.working
         )
 
     async def _give(self, piece: bytes) -> None:
@@ -148,7 +148,7 @@ class SinkWriting:
         name = self._destination.name
         return DownloadError(task_id=self._task_id, target=name, reason=reason)
 
-    async def rescue(self, pieces: Sequence[bytes]) -> None:
+    async def rescue(self, pieces: Sequence[Piece]) -> None:
         """Drop them: who was cancelled does not wait for a sink."""
 
     async def finish(self, received: Received) -> Download:

@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 from typing import TypeAlias
 
-import anyio
-
 from videos_async._destination import Destination
 from videos_async._download import Download, OnExisting
 from videos_async._file_destination import FileDestination
 from videos_async._object_store import ObjectDestination, ObjectTarget, ObjectUrl
 from videos_async._sink import Sink, SinkDestination, as_sink
+from videos_async._threads import Threads
 
 __all__ = ["Target", "destination_of"]
 
@@ -20,14 +19,14 @@ Target: TypeAlias = str | os.PathLike[str] | ObjectTarget | Sink
 
 
 def destination_of(
-    target: Target, *, on_existing: OnExisting, threads: anyio.CapacityLimiter
+    target: Target, *, on_existing: OnExisting, threads: Threads
 ) -> Destination[Download]:
     """Make the destination for what was given.
 
     Args:
         target: A path, an object store's URL, an object or a sink.
         on_existing: What to do where a file or an object is there already.
-        threads: How many threads may be busy with bytes at a time.
+        threads: How many threads may be busy at a time.
 
     Raises:
         ConfigurationError: When it is none of these.
@@ -39,6 +38,6 @@ def destination_of(
         return FileDestination(
             target=Path(target),
             on_existing=on_existing,
-            disk=threads,
+            threads=threads,
         )
     return SinkDestination(sink=as_sink(target), threads=threads)
