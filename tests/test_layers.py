@@ -56,6 +56,7 @@ LAYERS: Final = (
         "_driver_lock",
         "_threads",
         "_client",
+        "_video_check",
     ),
     ("_files", "_part", "_database", "_connections"),
     ("_transport", "_file_destination", "_object_store", "_sink", "_journal_writer"),
