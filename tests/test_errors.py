@@ -39,6 +39,7 @@ from videos_async import (
     TaskError,
     TaskNotFound,
     VideoExpired,
+    VideoMismatch,
     VideoRequest,
     VideosError,
     VideoTask,
@@ -95,6 +96,7 @@ EXAMPLES: Final = (
     KeyStateError(key="meadow", state="completed", action="be re-armed", allowed=("failed",)),
     KeyAbandoned(key="meadow", task_id="video_1"),
     DiskFull(**FILE, needed_bytes=20, free_bytes=10),
+    VideoMismatch(**FILE, flaws=("it is 4 s long, the service says 5 s",)),
 )
 ABSTRACT: Final = {VideosError, SubmissionError, TaskError}
 

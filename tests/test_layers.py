@@ -56,6 +56,7 @@ LAYERS: Final = (
         "_client",
         "_body",
         "_threads",
+        "_video_check",
     ),
     ("_files", "_part", "_connections", "_journal_file"),
     ("_transport", "_file_destination", "_object_store", "_sink", "_database"),

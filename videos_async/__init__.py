@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from videos_async._sink import Sink
     from videos_async._states import JournalEntry, KeyState, SavedFile
     from videos_async._transport import Timeouts
+    from videos_async._video_check import VideoCheck
     from videos_async._watch import Watch
     from videos_async.errors import (
         AccountRefused,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         TaskError,
         TaskNotFound,
         VideoExpired,
+        VideoMismatch,
         VideosError,
         VideoUnavailable,
         Violation,
@@ -130,7 +132,9 @@ __all__ = [
     "TaskNotFound",
     "Timeouts",
     "Transition",
+    "VideoCheck",
     "VideoExpired",
+    "VideoMismatch",
     "VideoRequest",
     "VideoTask",
     "VideoUnavailable",
@@ -181,6 +185,7 @@ _ROOMS = {
         "SavedFile",
     ),
     "_transport": ("Timeouts",),
+    "_video_check": ("VideoCheck",),
     "_watch": ("Watch",),
     "errors": (
         "AccountRefused",
@@ -212,6 +217,7 @@ _ROOMS = {
         "TaskError",
         "TaskNotFound",
         "VideoExpired",
+        "VideoMismatch",
         "VideosError",
         "VideoUnavailable",
         "Violation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
@@ -19,7 +20,14 @@ from videos_async._ranges import Gone
 from videos_async._retry import RetryBudget, RetryPolicy
 from videos_async._targets import Target, destination_of
 from videos_async._threads import Threads
-from videos_async.errors import SessionClosed, TaskNotFound, VideoExpired, VideoUnavailable
+from videos_async._video_check import VideoCheck, check_needs, look_at, video_flaws
+from videos_async.errors import (
+    ConfigurationError,
+    SessionClosed,
+    TaskNotFound,
+    VideoExpired,
+    VideoUnavailable,
+)
 from videos_async.models import Status, VideoTask
 
 __all__ = ["Downloads"]
@@ -72,6 +80,7 @@ class Downloads:
         on_existing: OnExisting = OnExisting.REFUSE,
         on_progress: ProgressHook | None = None,
         on_whole: Callable[[Download], Awaitable[None]] | None = None,
+        check: VideoCheck | None = None,
     ) -> Download:
         """Bring the video of a completed task to where it is to go.
 
@@ -81,33 +90,33 @@ class Downloads:
             on_existing: What to do where a file or object is there already.
             on_progress: Called with a `DownloadProgress` about once a megabyte.
             on_whole: Called when the file is whole, just before it gets its name.
+            check: What the video is held against before it gets its name.
 
         Raises:
             DownloadError: When it was not saved; see its subclasses.
             QueryRefused: When the service will not tell the URL.
             QueryFailed: When the service could not be asked for the URL.
+            ConfigurationError: When the target or the check can be none.
             SessionClosed: When the session is closed.
         """
         destination = destination_of(target, on_existing=on_existing, threads=self._threads)
-        if on_whole is not None and isinstance(destination, FileDestination):
-            destination = attrs.evolve(destination, on_whole=on_whole)
-        return await self.save_to(task, destination, on_progress=on_progress)
-
-    async def save_to(
-        self,
-        task: VideoTask | str,
-        destination: Destination[ResultT],
-        *,
-        on_progress: ProgressHook | None = None,
-    ) -> ResultT:
-        """Bring the video of a completed task to a destination; see `save`.
-
-        Raises:
-            VideosError: As `save` does, and what the destination raises.
-        """
         links = _TaskLinks(
             task, query=self._query, unix_clock=self._unix_clock, target=destination.name
         )
+        if isinstance(destination, FileDestination):
+            inspect = None if check is None else _inspector(check, links)
+            destination = attrs.evolve(destination, on_whole=on_whole, inspect=inspect)
+        elif check is not None:
+            problem = "is made on a file: download to one, and put that where it is to go"
+            raise ConfigurationError(setting="check", problem=problem)
+        return await self._bring(links, destination, on_progress)
+
+    async def _bring(
+        self,
+        links: _TaskLinks,
+        destination: Destination[ResultT],
+        on_progress: ProgressHook | None,
+    ) -> ResultT:
         if self._is_closed:
             raise SessionClosed
         with anyio.CancelScope() as scope:
@@ -129,6 +138,18 @@ class Downloads:
             scope.cancel()
 
 
+def _inspector(check: VideoCheck, links: _TaskLinks) -> Callable[[Path], tuple[str, ...]]:
+    check_needs(check)
+
+    def inspect(path: Path) -> tuple[str, ...]:
+        facts = look_at(path)
+        if isinstance(facts, str):
+            return (facts,)
+        return video_flaws(facts, check, actual_duration_s=links.actual_duration_s)
+
+    return inspect
+
+
 class _TaskLinks:
     """The URLs of one task's video, the fresh ones included."""
 
@@ -148,6 +169,11 @@ class _TaskLinks:
         # Whether the service gave the URL just now; one that brought bytes may run out again.
         self._is_fresh = False
         self._url: FileUrl | None = None
+
+    @property
+    def actual_duration_s(self) -> float | None:
+        """How long the service says the video is, in seconds, as far as it was asked."""
+        return None if self._task is None else self._task.actual_duration
 
     async def current(self) -> FileUrl:
         """Give the URL to be tried; one that says that it has run out is not.

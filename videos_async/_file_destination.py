@@ -18,7 +18,7 @@ from videos_async._download import Download, OnExisting
 from videos_async._part import NoRoom, Part, PartBusy
 from videos_async._ranges import Source
 from videos_async._threads import Threads
-from videos_async.errors import DiskFull, DownloadError, TargetBusy, TargetExists
+from videos_async.errors import DiskFull, DownloadError, TargetBusy, TargetExists, VideoMismatch
 
 __all__ = ["FileDestination"]
 
@@ -37,12 +37,15 @@ class FileDestination:
         on_existing: What to do where it is there already.
         threads: How many threads may be busy at a time.
         on_whole: Called when the file is whole, just before it gets its name; or None.
+        inspect: Called in a thread with the ``.part`` that is whole, and says what is wrong with
+            it; or None.
     """
 
     target: Path
     on_existing: OnExisting
     threads: Threads
     on_whole: Callable[[Download], Awaitable[None]] | None = None
+    inspect: Callable[[Path], tuple[str, ...]] | None = None
 
     @property
     def name(self) -> str:
@@ -137,10 +140,24 @@ class FileWriting:
             media_type=received.media_type,
             is_verified=received.is_verified,
         )
+        await self._inspect()
         if self._destination.on_whole is not None:
             await self._destination.on_whole(download)
         await self._off_loop(self._threads.waiting, self._open_part.finish)
         return download
+
+    async def _inspect(self) -> None:
+        inspect, part = self._destination.inspect, self._open_part
+        if inspect is None:
+            return
+        flaws = await self._off_loop(self._threads.working, inspect, part.path)
+        if flaws:
+            raise VideoMismatch(
+                task_id=self._task_id,
+                target=self._destination.name,
+                reason=f"{'; '.join(flaws)}; {self.remains()}",
+                flaws=flaws,
+            )
 
     async def close(self) -> None:
         """Keep what is there for the next call."""

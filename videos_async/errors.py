@@ -26,7 +26,8 @@
     │   ├── VideoUnavailable              no URL, or nothing of a video behind it
     │   │   └── VideoExpired              its URLs work no more: gone for good
     │   ├── DownloadIncomplete            what arrived is not the whole file; it is kept
-    │   └── DiskFull                      there is no room for it; what arrived is kept
+    │   ├── DiskFull                      there is no room for it; what arrived is kept
+    │   └── VideoMismatch                 it is whole, and not what `check` was given for
     ├── JournalError                      the journal of a batch; what it holds is left as it is
     │   ├── JournalLocked                 another batch drives it now
     │   ├── JournalCorrupt                the file is damaged, or parts of it are missing
@@ -82,6 +83,7 @@ __all__ = [
     "TaskError",
     "TaskNotFound",
     "VideoExpired",
+    "VideoMismatch",
     "VideoUnavailable",
     "VideosError",
     "Violation",
@@ -525,6 +527,17 @@ class DiskFull(DownloadError):
 
     needed_bytes: int | None = None
     free_bytes: int | None = None
+
+
+@_error
+class VideoMismatch(DownloadError):
+    """The file is whole and not the video it should be, by the `VideoCheck` it was held against.
+
+    Attributes:
+        flaws: What is wrong with it, one phrase each.
+    """
+
+    flaws: tuple[str, ...]
 
 
 def _age(age_s: float) -> str:

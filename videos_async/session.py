@@ -36,6 +36,7 @@ from videos_async._settings import (
 )
 from videos_async._targets import Target
 from videos_async._transport import Timeouts, Transport
+from videos_async._video_check import VideoCheck
 from videos_async._watch import Watch
 from videos_async._wire import Endpoints, checked_task_id
 from videos_async.errors import (
@@ -562,6 +563,7 @@ class VideosSession:
         *,
         on_existing: OnExisting = OnExisting.REFUSE,
         on_progress: ProgressHook | None = None,
+        check: VideoCheck | None = None,
     ) -> Download:
         """Save the video of a completed task.
 
@@ -581,6 +583,7 @@ class VideosSession:
             on_existing: What to do where a file or object is there already.
             on_progress: Called with a `DownloadProgress` about once a megabyte. What it raises
                 is logged and ends nothing.
+            check: What the video is held against with PyAV before a file gets its name.
 
         Raises:
             TargetExists: The target is there already.
@@ -589,16 +592,18 @@ class VideosSession:
             VideoExpired: Its URL does not work any more, nor does a fresh one.
             DownloadIncomplete: The tries were used up before the whole of it was here.
             DiskFull: There is no room for it.
+            VideoMismatch: It is whole, and not what `check` says it should be.
             DownloadError: Anything else that kept the file from being saved.
             QueryRefused: The service will not tell the URL.
             QueryFailed: The service could not be asked for the URL.
             InvalidRequest: The id can be none.
-            ConfigurationError: The target can be none, or obstore is missing for it.
+            ConfigurationError: The target can be none, or obstore is missing for it; `check` is
+                for files alone, or PyAV is missing for it.
             SessionClosed: The session is closed.
         """
         _id_of(task_or_id)
         return await self._downloads.save(
-            task_or_id, target, on_existing=on_existing, on_progress=on_progress
+            task_or_id, target, on_existing=on_existing, on_progress=on_progress, check=check
         )
 
     @property
