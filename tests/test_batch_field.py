@@ -23,7 +23,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.scaled_clock import scaled_loop
 from tests.service import open_descriptors, other_tasks, request
 from videos_async import (
     Batch,
@@ -40,6 +39,7 @@ from videos_async import (
     VideosSession,
 )
 from videos_async._stream import TransitionStream
+from videos_async.emulator import VirtualClock
 
 # --- the service ---------------------------------------------------------------------------
 
@@ -341,7 +341,7 @@ def test_a_service_that_counts_is_used_well_and_rarely_refuses() -> None:
                 async for _ in batch:
                     pass
 
-    with asyncio.Runner(loop_factory=scaled_loop(10)) as runner:
+    with asyncio.Runner(loop_factory=VirtualClock().new_event_loop) as runner:
         runner.run(run())
     assert calls.count(False) / len(calls) < 0.02
     assert calls.count(True) / ((all_s - first_s) * allowed_per_s) >= 0.85
@@ -476,7 +476,7 @@ def test_no_failure_ends_anything_but_its_own_request(
         ):
             return await ends_of(batch)
 
-    with asyncio.Runner(loop_factory=scaled_loop(300)) as runner:
+    with asyncio.Runner(loop_factory=VirtualClock().new_event_loop) as runner:
         ends = runner.run(run())
     assert {key: end.end for key, end in ends.items()} == {
         number: expected_end(*fate) for number, fate in enumerate(fates)

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.scaled_clock import scaled_loop
-from videos_async.emulator import Media, VideosEmulator
+from videos_async.emulator import Media, VideosEmulator, VirtualClock
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
@@ -33,17 +32,18 @@ def test_python_block_runs_as_printed(
     code = compile(BLOCKS[number], "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     monkeypatch.chdir(tmp_path)
 
+    # Minutes of polling take as long as the requests themselves.
+    clock = VirtualClock()
+
     async def run() -> None:
-        async with VideosEmulator(speed=600, media=Media.SAMPLE) as emulator:
+        async with VideosEmulator(clock=clock, media=Media.SAMPLE) as emulator:
             monkeypatch.setenv("VIDEOS_API_KEY", emulator.api_key)
             monkeypatch.setenv("VIDEOS_BASE_URL", emulator.base_url)
             outcome = eval(code, names)
             if inspect.isawaitable(outcome):
                 await outcome
 
-    # The default policy polls after half a minute, which takes two seconds on this loop; faster,
-    # a busy machine would not render a video within what is left of the patience for a file.
-    with asyncio.Runner(loop_factory=scaled_loop(20)) as runner:
+    with asyncio.Runner(loop_factory=clock.new_event_loop) as runner:
         runner.run(run())
 
 

@@ -14,7 +14,6 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.scaled_clock import scaled_loop
 from tests.service import (
     QUICK_POLLS,
     open_descriptors,
@@ -47,6 +46,7 @@ from videos_async.emulator import (
     ManualClock,
     ModelRules,
     VideosEmulator,
+    VirtualClock,
 )
 
 ORDER = [Status.QUEUED, Status.PROCESSING, Status.COMPLETED]
@@ -319,7 +319,7 @@ def test_by_default_a_task_is_polled_every_thirty_to_sixty_seconds_first_poll_in
                 story = [change async for change in transitions]
             return story[1].elapsed, emulator.requests.queries
 
-    with asyncio.Runner(loop_factory=scaled_loop(300)) as runner:
+    with asyncio.Runner(loop_factory=VirtualClock().new_event_loop) as runner:
         first_poll_s, polls = runner.run(watch_ten_minutes())
     assert 30 <= first_poll_s <= 75
     # 600 s hold 10 to 20 intervals; the last look is one more.
