@@ -14,6 +14,7 @@ from benchmarks import (
     first_transition,
     import_cost,
     instructions,
+    journal_cost,
     requests_cost,
     waiting,
 )
@@ -22,6 +23,7 @@ from benchmarks.report import Row, Scale, print_table, write_json
 _BENCHMARKS: Final[Mapping[str, Callable[[Scale], Iterator[Row]]]] = {
     "requests": requests_cost.measure,
     "instructions": instructions.measure,
+    "journal": journal_cost.measure,
     "waiting": waiting.measure,
     "first_transition": first_transition.measure,
     "downloads": downloads.measure,

@@ -32,7 +32,6 @@ from videos_async.errors import (
     JournalWriteFailed,
     Key,
     VideosError,
-    Violation,
 )
 from videos_async.models import End, Status, Transition, VideoRequest, VideoTask
 
@@ -206,9 +205,13 @@ class Batch(TransitionStream):
             self._pulled += 1
             self._submitting += 1
             key, request, flaw = pulled
+            if flaw is not None:
+                error = InvalidRequest(violations=(flaw,), key=key)
+                await self._tell_flaw(self._ended_unseen(key, request, error, started_s))
+                continue
             mark = SentMark()
             try:
-                outcome = await self._outcome(key, request, flaw, mark)
+                outcome = await self._outcome(key, request, mark)
             except BaseException:
                 # Whatever ends the work here, the request does not go with it.
                 change = self._ended_unseen(
@@ -227,7 +230,7 @@ class Batch(TransitionStream):
         if isinstance(outcome, VideosError):
             change = self._ended_unseen(key, request, outcome, started_s)
         else:
-            await self._recorder.accepted(key, outcome)
+            self._recorder.accepted(key, outcome)
             now_s = anyio.current_time()
             change = self._schedule.add(
                 key,
@@ -263,10 +266,10 @@ class Batch(TransitionStream):
         return left_s if timeout_s is None else min(timeout_s, left_s)
 
     async def _outcome(
-        self, key: Key, request: VideoRequest, flaw: Violation | None, mark: SentMark
+        self, key: Key, request: VideoRequest, mark: SentMark
     ) -> VideoTask | VideosError:
         """Judge and submit one request."""
-        found = self._workshop.judge(request) if flaw is None else (flaw,)
+        found = self._workshop.judge(request)
         if found:
             return InvalidRequest(violations=found, key=key)
         return await self._posting.post(key, request, mark)
@@ -287,6 +290,12 @@ class Batch(TransitionStream):
         """Take in what became of a file."""
         self._recorder.saved(change)
         self._downloading -= 1
+        self._count_end(change)
+        await self._hand_out(change)
+
+    async def _tell_flaw(self, change: Transition) -> None:
+        """Tell of an item that is no request; its key may be another's, whose story goes on."""
+        self._submitting -= 1
         self._count_end(change)
         await self._hand_out(change)
 

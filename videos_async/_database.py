@@ -64,7 +64,7 @@ _UPDATE: Final = (
 )
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Write:
     """One entry to be written.
 
@@ -234,13 +234,17 @@ class Database:
             given=given,
         )
 
-    def check_adoptable(self, task_id: str) -> None:
-        """Make sure that no other key has the task.
+    def check_adoptable(self, task_id: str, *, by: Key | None = None) -> None:
+        """Make sure that no key has the task, but for the one that is to have it.
 
         Raises:
             KeyStateError: One has.
         """
-        row = self._one("SELECT key, state FROM entries WHERE task_id = ?", task_id)
+        row = self._one(
+            "SELECT key, state FROM entries WHERE task_id = ? AND key <> ?",
+            task_id,
+            "" if by is None else key_to_text(by),
+        )
         if row:
             raise KeyStateError(
                 key=key_from_text(row[0]),
@@ -289,7 +293,9 @@ class Database:
                 ) from None
             raise
         if self._lock is not None and self._revision > before:
-            self._lock.witness(self._revision)
+            # What is committed is: a witness may be behind.
+            with suppress(OSError):
+                self._lock.witness(self._revision)
 
     # --- reading -------------------------------------------------------------------------
 

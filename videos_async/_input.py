@@ -21,17 +21,23 @@ Item: TypeAlias = VideoRequest | tuple[Key, VideoRequest]
 Requests: TypeAlias = Iterable[Item] | AsyncIterable[Item]
 
 
+class _OutOfPatienceError(Exception):
+    """The next request did not come while it was waited for."""
+
+
 class Input:
     """Pulls requests on demand, so that an input of any length costs what is in flight.
 
     Attributes:
         pulled: How many requests were taken so far.
         failure: What the input itself raised, which ended it, or None.
+        is_at_end: Whether the last request there is was taken.
     """
 
     def __init__(self, requests: Requests) -> None:
         self.pulled = 0
         self.failure: Exception | None = None
+        self.is_at_end = False
         self._items: Any
         self._items, self._is_async = _iterator(requests)
         self._turn = anyio.Lock(fast_acquire=True)
@@ -79,6 +85,9 @@ class Input:
             try:
                 item: object = await self._arriving() if self._is_async else next(self._items)
             except (StopIteration, StopAsyncIteration):
+                self._is_exhausted = self.is_at_end = True
+                return None
+            except _OutOfPatienceError:
                 self._is_exhausted = True
                 return None
             except Exception as failure:  # noqa: BLE001 - raised again once the paid ones ended
@@ -96,7 +105,7 @@ class Input:
                 return await anext(self._items)
         finally:
             self._waiting = None
-        raise StopAsyncIteration
+        raise _OutOfPatienceError
 
     def _named(self, item: object, index: int) -> tuple[Key, VideoRequest, Violation | None]:
         key, request = _taken_apart(item)

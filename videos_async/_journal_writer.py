@@ -1,8 +1,8 @@
 """The journal's thread: one connection, group commits, and nothing forgotten that was paid for.
 
 A commit costs one flush of the disk however many entries it holds, so entries that come while
-one is under way go into the next together. What must not be lost is waited for; the rest rides
-along with the next that is, or goes by itself a tenth of a second later.
+one is under way go into the next together. An intent is waited for, an id goes at once, and the
+rest rides along with the next of those, or goes by itself a tenth of a second later.
 
 When a commit fails, an intent in it has failed, and its request is not sent. Everything else in
 it has happened already: it is kept, in order, and tried again until the journal is closed.
@@ -15,10 +15,13 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import Final, ParamSpec, Self, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
 import anyio
 import attrs
@@ -27,7 +30,7 @@ from videos_async._database import Database, Write
 from videos_async._states import JournalEntry
 from videos_async.errors import JournalLocked, JournalWriteFailed, Key
 
-__all__ = ["JournalWriter", "JournalWriters"]
+__all__ = ["Haste", "JournalWriter", "JournalWriters"]
 
 logger = logging.getLogger("videos_async")
 
@@ -40,12 +43,21 @@ _LAST_TRIES: Final = 3
 
 
 @attrs.define(eq=False)
-class _Pending:
+class _Pending(Write):
     """An entry that is not on the disk yet, and who waits for it."""
 
-    write: Write
-    is_intent: bool
-    waiter: asyncio.Future[None] | None
+    is_intent: bool = False
+    is_only_copy: bool = False
+    waiter: asyncio.Future[None] | None = None
+    is_settled: bool = False
+    failure: JournalWriteFailed | None = None
+
+
+class Haste(Enum):
+    """How long an entry may be on its way to the disk."""
+
+    SOON = "a tenth of a second"
+    NOW = "as long as a commit takes: it holds an id that stands nowhere else"
 
 
 class JournalWriter:
@@ -62,25 +74,29 @@ class JournalWriter:
         self._database = database
         self._thread = thread
         self._path = path
+        self._loop = asyncio.get_running_loop()
         self._pending: list[_Pending] = []
         self._under_way: list[_Pending] = []
+        self._facts: dict[str, Any] = {}
         self._idle = asyncio.Event()
         self._idle.set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        # Somebody waits, or would lose money.
+        self._is_urgent = False
+        self._claims: dict[Key, asyncio.Event] = {}
 
     @classmethod
     async def open(cls, path: Path, *, may_create: bool) -> Self:
         """Open a journal to drive it; see `Database.drive`."""
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="videos-async-journal")
-        opening = asyncio.get_running_loop().run_in_executor(
-            thread, lambda: Database.drive(path, may_create=may_create, now=time.time())
-        )
+        opening = thread.submit(Database.drive, path, may_create=may_create, now=time.time())
         database: Database | None = None
         try:
-            # A lock that was taken must not be left behind by a cancellation.
             with anyio.CancelScope(shield=True):
-                database = await opening
+                database = await asyncio.wrap_future(opening)
         except BaseException:
+            # A lock that was taken must not be left behind, whoever waits for it no longer.
+            opening.add_done_callback(_let_go)
             thread.shutdown(wait=False)
             raise
         assert database is not None  # noqa: S101 - a shielded scope swallows nothing
@@ -88,25 +104,50 @@ class JournalWriter:
 
     async def call(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Call a method of the database on its thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+        return await self._loop.run_in_executor(self._thread, partial(function, *args, **kwargs))
 
     @property
     def database(self) -> Database:
         """The database, for `call`."""
         return self._database
 
+    # --- whose key it is -----------------------------------------------------------------
+
+    async def claim(self, key: Key) -> None:
+        """Wait until nobody else who shares the journal is at work on a key."""
+        while (taken := self._claims.get(key)) is not None:
+            await taken.wait()
+        self._claims[key] = asyncio.Event()
+
+    def disclaim(self, key: Key) -> None:
+        """Leave a key to the next one."""
+        self._claims.pop(key).set()
+
     # --- writing -------------------------------------------------------------------------
 
-    def write(self, entry: JournalEntry, *, is_new: bool = False) -> None:
-        """Write an entry some time soon."""
-        self._pending.append(_Pending(Write(entry, is_new), is_intent=False, waiter=None))
-        self._wake(_DELAY_S)
+    def write(
+        self, entry: JournalEntry, *, is_new: bool = False, haste: Haste = Haste.SOON
+    ) -> None:
+        """Write an entry without waiting for it; one that cannot be written is kept."""
+        self._pending.append(_Pending(entry, is_new, is_only_copy=haste is Haste.NOW))
+        if haste is Haste.NOW:
+            self._flush_soon()
+        elif self._timer is None:
+            self._wake(_DELAY_S)
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """Write facts about the journal some time soon, not before what is pending now."""
+        self._facts |= facts
+        if self._timer is None:
+            self._wake(_DELAY_S)
 
     async def commit(
         self, entry: JournalEntry, *, is_new: bool = False, is_intent: bool = False
     ) -> None:
         """Write an entry; it is on the disk when this returns.
+
+        A cancellation waits until it is known whether it is, and has the `JournalWriteFailed` as
+        its cause where it is not.
 
         Args:
             entry: The entry.
@@ -117,61 +158,111 @@ class JournalWriter:
             JournalWriteFailed: It is not on the disk. Unless it is an intent, it is kept and
                 tried again.
         """
-        waiter = asyncio.get_running_loop().create_future()
-        self._pending.append(_Pending(Write(entry, is_new), is_intent, waiter))
-        self._flush()
-        await waiter
+        waiter = self._loop.create_future()
+        pending = _Pending(entry, is_new, is_intent, waiter=waiter)
+        self._pending.append(pending)
+        self._flush_soon()
+        try:
+            await waiter
+        except asyncio.CancelledError as cancelled:
+            raise cancelled from await self._outcome(pending)
+
+    async def _outcome(self, pending: _Pending) -> JournalWriteFailed | None:
+        """Wait for what becomes of an entry, whoever calls that off."""
+        with anyio.CancelScope(shield=True):
+            while not pending.is_settled:
+                self._flush()
+                # One cancellation is on its way already.
+                with suppress(asyncio.CancelledError):
+                    await self._idle.wait()
+        return pending.failure
+
+    async def sync(self) -> None:
+        """Write all that is pending.
+
+        Raises:
+            JournalWriteFailed: Not all of it could be.
+        """
+        while self._pending or self._facts or not self._idle.is_set():
+            before = self.failure
+            self._flush()
+            await self._idle.wait()
+            if self.failure is not None and self.failure is not before:
+                raise self.failure
 
     def _wake(self, after_s: float) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(after_s, self._flush)
+        self._timer = self._loop.call_later(after_s, self._flush_late)
+
+    def _flush_late(self) -> None:
+        self._timer = None
+        self._flush()
+
+    def _flush_soon(self) -> None:
+        """Flush when all who are about to run have run: what they bring goes into one commit."""
+        if not self._is_urgent:
+            self._is_urgent = True
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Hand all that is pending to the thread, unless it is at work already."""
+        """Hand all that is pending to the thread; while it is at work, that is for later."""
+        if not self._idle.is_set():
+            return
+        self._is_urgent = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._under_way or not self._pending:
+        if not (self._pending or self._facts):
             return
         self._under_way, self._pending = self._pending, []
+        facts, self._facts = self._facts, {}
         self._idle.clear()
-        writes = [pending.write for pending in self._under_way]
-        done = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._database.write, writes
+        done = self._loop.run_in_executor(
+            self._thread, self._database.write, self._under_way, facts
         )
-        done.add_done_callback(self._flushed)
+        done.add_done_callback(partial(self._flushed, facts))
 
-    def _flushed(self, done: asyncio.Future[None]) -> None:
+    def _flushed(self, facts: dict[str, Any], done: asyncio.Future[None]) -> None:
         group, self._under_way = self._under_way, []
         error = done.exception()
+        failure = self.failure = None if error is None else self._failure(error)
         for pending in group:
-            if pending.waiter is not None and not pending.waiter.done():
-                if error is None:
-                    pending.waiter.set_result(None)
+            pending.is_settled, pending.failure = True, failure
+            waiter = pending.waiter
+            if waiter is not None and not waiter.done():
+                if failure is None:
+                    waiter.set_result(None)
                 else:
-                    pending.waiter.set_exception(error)
-        if error is None:
-            self.failure = None
-        else:
-            self._keep(group, error)
+                    waiter.set_exception(failure)
+        if failure is not None:
+            self._keep(group, facts, failure)
         self._idle.set()
-        if any(pending.waiter is not None for pending in self._pending):
-            self._flush()
-        elif self._pending:
-            self._wake(_DELAY_S if error is None else _RETRY_S)
+        if self._is_urgent:
+            # Behind those who waited and go on now.
+            self._loop.call_soon(self._flush)
+        elif self._timer is None and (self._pending or self._facts):
+            self._wake(_DELAY_S if failure is None else _RETRY_S)
 
-    def _keep(self, group: list[_Pending], error: BaseException) -> None:
-        # An intent that failed was called off; all else has happened, and its waiter was told.
-        kept = [attrs.evolve(pending, waiter=None) for pending in group if not pending.is_intent]
-        self._pending[:0] = kept
+    def _failure(self, error: BaseException) -> JournalWriteFailed:
         if isinstance(error, JournalWriteFailed):
-            self.failure = error
-        else:
-            reason = f"could not be written ({type(error).__name__}: {error})"
-            self.failure = JournalWriteFailed(path=str(self._path), problem=reason)
-        logger.error("%s", self.failure)
+            return error
+        problem = f"could not be written ({type(error).__name__}: {error})"
+        return JournalWriteFailed(path=str(self._path), problem=problem)
+
+    def _keep(
+        self, group: list[_Pending], facts: dict[str, Any], failure: JournalWriteFailed
+    ) -> None:
+        # An intent that failed was called off; all else has happened, and its waiter was told.
+        kept = [pending for pending in group if not pending.is_intent]
+        logger.error("%s", failure)
+        for pending in kept:
+            pending.waiter = None
+            if pending.is_only_copy:
+                entry = pending.entry
+                logger.error("task %s of %r is not in the journal yet", entry.task_id, entry.key)
+        self._pending[:0] = kept
+        self._facts = facts | self._facts
         for told in tuple(self.on_failure):
-            told(self.failure)
+            told(failure)
 
     # --- the end -------------------------------------------------------------------------
 
@@ -181,39 +272,44 @@ class JournalWriter:
         Raises:
             JournalWriteFailed: Something could not be written to the last; it tells the ids.
         """
-        with anyio.CancelScope(shield=True):
-            for _ in range(_LAST_TRIES):
-                await self._drain()
-                if not self._pending:
-                    break
+        try:
+            await self._drain()
+        finally:
             if self._timer is not None:
                 self._timer.cancel()
-            try:
-                await self.call(self._database.close)
-            finally:
-                self._thread.shutdown(wait=False)
-        if self._pending:
-            problem = (
-                "could not be written to the last" if self.failure is None else self.failure.problem
-            )
-            raise JournalWriteFailed(
-                path=str(self._path), problem=problem, unwritten=self.unwritten
-            )
+            # Done on the thread, whoever waits for it here no longer.
+            closing = self._thread.submit(self._database.close)
+            self._thread.shutdown(wait=False)
+            await asyncio.shield(asyncio.wrap_future(closing))
+            failure = self._last_failure
+            if failure is not None:
+                logger.critical("%s", failure)
+        if failure is not None:
+            raise failure
 
     async def _drain(self) -> None:
-        while True:
-            await self._idle.wait()
-            before = self.failure
-            self._flush()
-            await self._idle.wait()
-            if not self._pending or (self.failure is not None and self.failure is not before):
+        for _ in range(_LAST_TRIES):
+            with suppress(JournalWriteFailed):
+                await self.sync()
                 return
 
     @property
-    def unwritten(self) -> dict[Key, str]:
-        """The ids that are paid for and not on the disk, by key."""
-        entries = [pending.write.entry for pending in (*self._under_way, *self._pending)]
-        return {entry.key: entry.task_id for entry in entries if entry.task_id is not None}
+    def _last_failure(self) -> JournalWriteFailed | None:
+        """What is to be told when there is no more trying."""
+        left = (*self._under_way, *self._pending)
+        if not left:
+            return None
+        entries = [pending.entry for pending in left if pending.is_only_copy]
+        unwritten = {entry.key: entry.task_id for entry in entries if entry.task_id is not None}
+        problem = "could not be written to the last"
+        if self.failure is not None:
+            problem = self.failure.problem
+        return JournalWriteFailed(path=str(self._path), problem=problem, unwritten=unwritten)
+
+
+def _let_go(opening: Future[Database]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 @attrs.define(eq=False)
@@ -264,6 +360,10 @@ class JournalWriters:
         Raises:
             JournalWriteFailed: Something could not be written to the last.
         """
+        # What is begun is done, whoever stops waiting for it.
+        await asyncio.shield(asyncio.create_task(self._release(writer)))
+
+    async def _release(self, writer: JournalWriter) -> None:
         async with self._turn:
             path, opened = next(
                 (path, one) for path, one in self._opened.items() if one.writer is writer

@@ -28,7 +28,7 @@ from videos_async._lock import lock_file
 from videos_async._part_note import Kept, PartNote, boot_id
 from videos_async._ranges import Source
 
-__all__ = ["NoRoom", "Part", "PartBusy"]
+__all__ = ["NoRoom", "Part", "PartBusy", "tidy"]
 
 _FLAGS: Final = (
     os.O_RDWR
@@ -73,13 +73,13 @@ class Part:
     """
 
     def __init__(self, target: Path, *, task_id: str, on_existing: OnExisting) -> None:
-        self.path = target.with_name(f"{target.name}.part")
+        self.path = _part_of(target)
         self.contents = Contents()
         self.source = Source()
         self._target = target
         self._task_id = task_id
         self._on_existing = on_existing
-        self._note_path = target.with_name(f"{target.name}.part.json")
+        self._note_path = _note_of(target)
         # A thread outlives the call that was cancelled: who closes waits for who writes.
         self._turn = threading.Lock()
         self._descriptor: int | None = None
@@ -112,18 +112,8 @@ class Part:
         if self._target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a directory: give a file's name as well")
         if self._on_existing is OnExisting.REFUSE and os.path.lexists(self._target):
-            self._tidy()
+            tidy(self._target)
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-
-    def _tidy(self) -> None:
-        """Remove what a kill in the midst of the last steps of `finish` left behind."""
-        try:
-            is_leftover = os.path.samestat(os.lstat(self.path), os.lstat(self._target))
-        except FileNotFoundError:
-            is_leftover = not os.path.lexists(self.path)
-        if is_leftover:
-            self.path.unlink(missing_ok=True)
-            self._note_path.unlink(missing_ok=True)
 
     def _open_locked(self) -> int:
         for _ in range(_OPEN_TRIES):
@@ -304,6 +294,27 @@ class Part:
         if self._descriptor is None:
             raise OSError(errno.EBADF, "the part was closed")
         return self._descriptor
+
+
+def tidy(target: Path) -> None:
+    """Do the last steps of `Part.finish`, where a kill in the midst of them left any undone."""
+    part = _part_of(target)
+    try:
+        is_leftover = os.path.samestat(part.lstat(), target.lstat())
+    except FileNotFoundError:
+        is_leftover = not os.path.lexists(part)
+    if is_leftover:
+        part.unlink(missing_ok=True)
+        _note_of(target).unlink(missing_ok=True)
+        _flush_directory(target.parent)
+
+
+def _part_of(target: Path) -> Path:
+    return target.with_name(f"{target.name}.part")
+
+
+def _note_of(target: Path) -> Path:
+    return target.with_name(f"{target.name}.part.json")
 
 
 def _flush_directory(directory: Path) -> None:

@@ -8,8 +8,8 @@ watched by id, what had ended ends again.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import logging
 import os
 import time
 from collections import deque
@@ -25,7 +25,7 @@ import anyio.lowlevel
 from videos_async._calls import Intent
 from videos_async._download import Download
 from videos_async._input import Input, Requests
-from videos_async._journal_writer import JournalWriter, JournalWriters
+from videos_async._journal_writer import Haste, JournalWriter, JournalWriters
 from videos_async._rows import key_to_text, request_to_text
 from videos_async._states import IN_PROGRESS, JournalEntry, KeyState, SavedFile
 from videos_async.errors import (
@@ -44,8 +44,6 @@ from videos_async.errors import (
 from videos_async.models import Status, Transition, VideoRequest, VideoTask
 
 __all__ = ["JournalRecorder", "Pulled", "Recorder", "download_of", "replayed"]
-
-logger = logging.getLogger("videos_async")
 
 StagingCall: TypeAlias = Callable[[Download], Awaitable[None]]
 
@@ -108,7 +106,7 @@ class Recorder:
         """Tell what marks the create calls of one key as one and the same."""
         return _digest(self._batch_id, key, 0)
 
-    async def accepted(self, key: Key, task: VideoTask) -> None:
+    def accepted(self, key: Key, task: VideoTask) -> None:
         """Write down the id of what was paid for."""
 
     def note(self, change: Transition, *, is_last: bool = True) -> None:
@@ -129,7 +127,7 @@ class JournalRecorder(Recorder):
     """Writes everything down in a journal.
 
     Args:
-        requests: The input; empty to go on with what the journal holds.
+        requests: The input, or None to go on with what the journal holds.
         path: The journal's file.
         writers: The journals that are open in this session.
         may_create: Whether the journal may be new.
@@ -138,15 +136,15 @@ class JournalRecorder(Recorder):
 
     def __init__(
         self,
-        requests: Requests,
+        requests: Requests | None,
         *,
         path: Path,
         writers: JournalWriters,
         may_create: bool,
         is_partial: bool = False,
     ) -> None:
-        super().__init__(requests)
-        self._requests = requests
+        super().__init__(() if requests is None else requests)
+        self._has_length = isinstance(requests, Sized)
         self._path = path
         self._writers = writers
         self._may_create = may_create
@@ -162,9 +160,13 @@ class JournalRecorder(Recorder):
         self._planned: deque[JournalEntry] = deque()
         self._planned_after = 0
         self._is_all_planned_pulled = False
+        self._claimed: list[Key] = []
+        self._known_given: list[JournalEntry] = []
         self._live: dict[Key, JournalEntry] = {}
         # Of these the journal knows nothing yet.
         self._unwritten: set[Key] = set()
+        # Whether there is nothing more to be found out about that.
+        self._is_input_complete = requests is None or self._has_length
 
     @property
     def _writer(self) -> JournalWriter:
@@ -189,8 +191,10 @@ class JournalRecorder(Recorder):
             # Before anything is added: what has a later number is of this run.
             self._batch_id, self._revision = await writer.call(writer.database.bearings)
             self._is_fresh = self._revision == 0
-            if isinstance(self._requests, Sized):
+            if self._has_length:
                 await self._plan()
+            if self._is_partial:
+                await self._claim()
         except BaseException:
             await self._release()
             raise
@@ -200,7 +204,6 @@ class JournalRecorder(Recorder):
         try:
             await self._release()
         except JournalWriteFailed as failure:
-            logger.critical("%s", failure)
             return failure
         return None
 
@@ -208,8 +211,21 @@ class JournalRecorder(Recorder):
         writer, self._opened = self._opened, None
         if writer is not None:
             writer.on_failure.discard(self.on_failure)
+            for key in self._claimed:
+                writer.disclaim(key)
             with anyio.CancelScope(shield=True):
                 await self._writers.release(writer)
+
+    async def _claim(self) -> None:
+        """Wait until nobody else is at work on the keys of the input, and see how they stand."""
+        writer = self._writer
+        for key in self._given:
+            await writer.claim(key)
+            self._claimed.append(key)
+        # What the one before us found out may be on its way to the disk still.
+        await writer.sync()
+        found = [await writer.call(writer.database.find, key) for key in self._given]
+        self._known_given = [entry for entry in found if entry is not None]
 
     # --- planning ------------------------------------------------------------------------
 
@@ -256,8 +272,8 @@ class JournalRecorder(Recorder):
     async def _read_planned(self) -> None:
         writer = self._writer
         if self._is_partial:
-            found = await self._given_entries()
-            self._planned.extend(entry for entry in found if entry.state is KeyState.PLANNED)
+            given = self._known_given
+            self._planned.extend(entry for entry in given if entry.state is KeyState.PLANNED)
             self._is_all_planned_pulled = True
             return
         entries = await writer.call(
@@ -272,11 +288,6 @@ class JournalRecorder(Recorder):
             self._planned_after = entries[-1].position or 0
         self._planned.extend(entries)
 
-    async def _given_entries(self) -> list[JournalEntry]:
-        writer = self._writer
-        found = [await writer.call(writer.database.find, key) for key in self._given]
-        return [entry for entry in found if entry is not None]
-
     async def _pull_from_input(self) -> Pulled | None:
         while (pulled := await super().pull()) is not None:
             key, request, flaw = pulled
@@ -289,6 +300,9 @@ class JournalRecorder(Recorder):
                 )
                 self._unwritten.add(key)
                 return pulled
+        if self.input.is_at_end and not self._is_input_complete:
+            self._is_input_complete = True
+            self._tell_completeness()
         return None
 
     async def _is_known(self, key: Key, request: VideoRequest) -> bool:
@@ -308,7 +322,7 @@ class JournalRecorder(Recorder):
     async def taken_up(self) -> AsyncIterator[JournalEntry]:
         """Iterate over what an earlier run left, in the order in which it was planned."""
         if self._is_partial:
-            for entry in await self._given_entries():
+            for entry in self._known_given:
                 if entry.state in _TAKEN_UP:
                     yield self._taken_up(entry)
             return
@@ -347,9 +361,29 @@ class JournalRecorder(Recorder):
             JournalWriteFailed: It is not on the disk.
         """
         entry = self._live[key].intend(time.time())
-        await self._writer.commit(entry, is_new=key in self._unwritten, is_intent=True)
-        self._unwritten.discard(key)
-        self._live[key] = entry
+        try:
+            await self._writer.commit(entry, is_new=key in self._unwritten, is_intent=True)
+        except asyncio.CancelledError as cancelled:
+            if cancelled.__cause__ is None:
+                self._declared(entry)
+            raise
+        self._declared(entry)
+
+    def _declared(self, entry: JournalEntry) -> None:
+        self._live[entry.key] = entry
+        self._written(entry.key)
+
+    def _written(self, key: Key) -> None:
+        """Note that a key has its row, or has it before anything that is written from now on."""
+        if key in self._unwritten:
+            self._unwritten.remove(key)
+            if self._is_input_complete:
+                self._tell_completeness()
+
+    def _tell_completeness(self) -> None:
+        """Write down that the whole input is in the journal, once each key is."""
+        if not self._unwritten:
+            self._writer.write_facts({"is_input_complete": True})
 
     def retract(self, key: Key) -> None:
         """Write down that a create call was certainly not accepted."""
@@ -357,19 +391,20 @@ class JournalRecorder(Recorder):
         if entry.state is KeyState.INTENT:
             self._put(entry.retract(time.time()))
 
-    async def accepted(self, key: Key, task: VideoTask) -> None:
-        """Write down the id of what was paid for; one that cannot be written is kept."""
+    def accepted(self, key: Key, task: VideoTask) -> None:
+        """Write down the id of what was paid for; one that cannot be written is kept.
+
+        It is on its way to the disk when this returns, and there before the next intent of
+        whoever submitted it: each submitter leaves one key in doubt at most.
+        """
         entry = self._live[key] = self._live[key].accept(task, time.time())
-        try:
-            await self._writer.commit(entry)
-        except JournalWriteFailed:
-            logger.exception("task %s of %r is not in the journal yet", task.id, key)
+        self._writer.write(entry, haste=Haste.NOW)
 
     def note(self, change: Transition, *, is_last: bool = True) -> None:
         """Write down what was observed."""
         entry = self._live.get(change.key)
         if entry is None:
-            # An item that is no request, or one that had ended before.
+            # A request that JSON cannot hold, or one that had ended before.
             return
         after = _after(entry, change, time.time())
         if after is not entry or change.key in self._unwritten:
@@ -407,8 +442,8 @@ class JournalRecorder(Recorder):
         if is_new and self._writer.failure is not None:
             # It was never sent, the input has it, and the journal has no room.
             return
-        self._unwritten.discard(entry.key)
         self._writer.write(entry, is_new=is_new)
+        self._written(entry.key)
 
 
 class _JournalIntent:

@@ -15,6 +15,7 @@ import attrs
 from videos_async._download import OnExisting
 from videos_async._downloads import Downloads
 from videos_async._filenames import file_name
+from videos_async._part import tidy
 from videos_async._recorder import Recorder, download_of
 from videos_async._states import SavedFile
 from videos_async._stream import Signal
@@ -114,7 +115,7 @@ class Saving:
     async def _end_of(self, job: _Job, recorder: Recorder) -> Transition:
         change, task = job.change, job.change.task
         assert task is not None  # noqa: S101 - it was seen completed
-        if job.staged is not None and await anyio.to_thread.run_sync(_is_there, job.staged):
+        if job.staged is not None and await anyio.to_thread.run_sync(_is_in_place, job.staged):
             return attrs.evolve(change, download=download_of(job.staged))
         try:
             download = await self._downloads.save(
@@ -134,12 +135,16 @@ class _Job:
     staged: SavedFile | None
 
 
-def _is_there(file: SavedFile) -> bool:
+def _is_in_place(file: SavedFile) -> bool:
     """Tell whether a file stands where and as it was about to when the process ended."""
+    target = Path(file.path)
     try:
-        with Path(file.path).open("rb") as found:
+        with target.open("rb") as found:
             if os.fstat(found.fileno()).st_size != file.size_bytes:
                 return False
-            return hashlib.file_digest(found, "sha256").hexdigest() == file.sha256
+            if hashlib.file_digest(found, "sha256").hexdigest() != file.sha256:
+                return False
+        tidy(target)
     except OSError:
         return False
+    return True

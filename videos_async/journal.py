@@ -257,7 +257,8 @@ def _changed(
     database = Database.drive(path, may_create=False, now=time.time())
     try:
         if adopted is not None:
-            database.check_adoptable(adopted)
+            for key in keys:
+                database.check_adoptable(adopted, by=key)
         after = [change(_known(database, path, key), time.time()) for key in keys]
         database.write([Write(entry, is_new=False) for entry in after])
     finally:

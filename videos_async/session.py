@@ -307,7 +307,8 @@ class VideosSession:
             timeout: Seconds from its acceptance until it is given up, or None for never.
             journal: A file in which it is written down; see `batch`. Where the journal knows the
                 key already, nothing is sent again: its task is waited for, or its end told once
-                more. Any number of calls of one session may share a journal.
+                more. Any number of calls of one session may share a journal; one for a key that
+                another is at work on waits for that one's end first.
 
         Raises:
             VideosError: All that `submit` and `wait` raise. Whatever comes after the submission
@@ -480,7 +481,7 @@ class VideosSession:
             on_transition=on_transition,
         )
         recorder = JournalRecorder(
-            iter(()), path=_place(journal), writers=self._journals, may_create=False
+            None, path=_place(journal), writers=self._journals, may_create=False
         )
         return self._batch(recorder, options, self._saving(download_to, on_existing))
 

@@ -1,0 +1,122 @@
+"""What a journal costs: the time until a submit is on the disk, and processor time per request.
+
+The first is held against SQLite alone, which writes the same rows in the same run: a commit waits
+for the disk, so the number is the disk's more than anybody's. The second compares a batch with a
+journal to the same batch without, each submit and ten polls a task, and leaves out what the
+commits themselves took on the journal's own thread.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from benchmarks.durable import IN_FLIGHT
+from benchmarks.fresh import half_quartile_distance, median_ratio, run_module
+from benchmarks.report import Row, Scale
+from benchmarks.requests_cost import POLLS
+from benchmarks.server import Server, serve
+
+__all__ = ["measure"]
+
+_SUBMITS_PER_S: Final = 1500
+_CPU_LIMIT: Final = 1.05
+_RUN_LIMIT_S: Final = 60.0
+_WARM_UP_TASKS: Final = 32
+
+
+@attrs.frozen(kw_only=True)
+class _Size:
+    rounds: int
+    submits: int
+    tasks: int
+
+
+_SIZES: Final = {
+    Scale.FULL: _Size(rounds=12, submits=2000, tasks=400),
+    Scale.QUICK: _Size(rounds=2, submits=40, tasks=30),
+}
+
+
+def measure(scale: Scale) -> Iterator[Row]:
+    """Measure the wait for the disk, then the processor.
+
+    Args:
+        scale: How much is measured.
+    """
+    yield from _measure_durability(_SIZES[scale])
+    yield _measure_cpu(_SIZES[scale])
+
+
+def _measure_durability(size: _Size) -> Iterator[Row]:
+    runs: dict[str, list[float]] = {"raw": [], "grouped": [], "ours": []}
+    for _ in range(size.rounds):
+        for way, took in runs.items():
+            result = run_module("durable", way, f"--submits={size.submits}", timeout_s=_RUN_LIMIT_S)
+            took.append(result["submit_us"])
+    medians = {way: statistics.median(took) for way, took in runs.items()}
+    per_s = {way: f"{1e6 / median:,.0f} a second" for way, median in medians.items()}
+    yield Row(
+        what=f"durable submit, {IN_FLIGHT} in flight",
+        unit="us",
+        ours=medians["ours"],
+        spread=half_quartile_distance(runs["ours"]),
+        limit=1e6 / _SUBMITS_PER_S,
+        note=f"intent and id on the disk: {per_s['ours']}",
+    )
+    for way, how in (("grouped", f"{IN_FLIGHT} in a commit"), ("raw", "a commit for each")):
+        ratio, spread = median_ratio(runs["ours"], runs[way])
+        yield Row(
+            what=f"durable submit to raw SQLite, {how}",
+            unit="us",
+            floor=medians[way],
+            ours=medians["ours"],
+            ratio=ratio,
+            spread=spread,
+            note=f"raw: {per_s[way]}",
+        )
+
+
+def _measure_cpu(size: _Size) -> Row:
+    without: list[float] = []
+    journaled: list[float] = []
+    commits: list[float] = []
+    with serve(polls=POLLS) as server:
+        for _ in range(size.rounds):
+            without.append(_cost(server, "ours", size.tasks)[0])
+            cpu_us, commit_us = _cost(server, "journaled", size.tasks)
+            journaled.append(cpu_us - commit_us)
+            commits.append(commit_us)
+    ratio, spread = median_ratio(journaled, without)
+    return Row(
+        what="CPU per request with a journal, to without",
+        unit="us",
+        floor=statistics.median(without),
+        ours=statistics.median(journaled),
+        ratio=ratio,
+        spread=spread,
+        limit=_CPU_LIMIT,
+        note=f"and {statistics.median(commits):.1f} us of commits on the journal's thread",
+    )
+
+
+def _cost(server: Server, client: str, tasks: int) -> tuple[float, float]:
+    """Run a client; return microseconds of the processor per request, and those of commits."""
+    before = server.counts().requests
+    result = run_module(
+        "client",
+        client,
+        f"--url={server.url}",
+        f"--tasks={tasks}",
+        f"--warm-up={_WARM_UP_TASKS}",
+        timeout_s=_RUN_LIMIT_S,
+    )
+    made = server.counts().requests - before
+    planned = (tasks + _WARM_UP_TASKS) * (1 + POLLS)
+    if result["completed"] != tasks or made != planned:
+        raise RuntimeError(f"{client} made {made} requests in place of {planned}")
+    per_request = 1e6 / (tasks * (1 + POLLS))
+    return result["cpu_s"] * per_request, result["commit_cpu_s"] * per_request
