@@ -265,7 +265,7 @@ async def test_an_id_that_found_no_room_is_written_when_there_is_some(path: Path
             await server.until(lambda: server.posts == 1)
             fill_up(child.pid, path)
             is_full.set()
-            while "task video_paid of 'fox' is not in the journal yet" not in out:
+            while "could not be written (disk I/O error)" not in out:
                 out += (await child.stdout.receive()).decode()
             make_room(child.pid)
             while True:
