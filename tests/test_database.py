@@ -413,7 +413,7 @@ def test_a_task_has_one_key(path: Path) -> None:
         with pytest.raises(KeyStateError) as caught:
             database.check_adoptable("video_1")
         database.check_adoptable("video_2")
-    assert "key 'a' is queued and cannot give its task video_1 to another key" in str(caught.value)
+    assert str(caught.value) == "key 'a' is queued and cannot give its task video_1 to another key"
 
 
 # --- a disk that is full -------------------------------------------------------------------

@@ -634,11 +634,10 @@ class KeyStateError(VideosError):
     allowed: tuple[str, ...]
 
     def __str__(self) -> str:
-        states = ", ".join(self.allowed)
-        return (
-            f"key {self.key!r} is {self.state} and cannot {self.action}: "
-            f"only one that is {states} can"
-        )
+        text = f"key {self.key!r} is {self.state} and cannot {self.action}"
+        if not self.allowed:
+            return text
+        return f"{text}: only one that is {', '.join(self.allowed)} can"
 
 
 @_error

@@ -233,6 +233,18 @@ async def test_without_a_directory_there_is_a_journal_only_where_one_is_named(
     assert quick.ledger.billed == 2
 
 
+@pytest.mark.parametrize("left", ["journal.sqlite", "journal.sqlite.lock", "journal.sqlite.new"])
+async def test_what_a_first_run_left_that_died_at_once_is_in_nobody_s_way(
+    quick: VideosEmulator, tmp_path: Path, left: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / left).touch(0o600)
+    ended = await run_command(*line(tmp_path, *SOON, count=1), env=of(quick), cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert "going on" not in ended.err
+    assert quick.ledger.billed == 1
+
+
 # --- refused -------------------------------------------------------------------------------
 
 
@@ -371,9 +383,10 @@ async def test_an_id_that_cannot_be_written_to_the_last_is_printed(tmp_path: Pat
             ended = await command.end()
 
     assert ended.code == 4
-    assert (
-        "These ids are paid for and stand nowhere else, by key: 'fox': video_paid"
-    ) in ended.err.splitlines()[-1]
+    assert ended.err.splitlines()[-2:] == [
+        "videos-async: these ids are paid for and stand nowhere else, by key:",
+        "videos-async: fox: video_paid",
+    ]
     # What the journal knows of it is true, and keeps it from being sent again.
     again = await run_command(*arguments, env=env, cwd=tmp_path)
     assert again.code == 3

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 import anyio
 
-from videos_async import VideosError
+from videos_async import JournalWriteFailed, VideosError
 from videos_async.cli._escape import shown
 from videos_async.cli._exit import BadInput, ExitCode, code_of, worst
 from videos_async.cli._lines import in_words_of_the_command
@@ -69,6 +69,14 @@ def told(error: BaseException, *, streams: Streams, aftermath: Aftermath) -> Exi
 
 
 def _told_one(error: BaseException, streams: Streams, aftermath: Aftermath) -> ExitCode:
+    if isinstance(error, JournalWriteFailed) and error.unwritten:
+        # Each on a line of its own, as a long text is cut, and nothing else knows them.
+        head = f"journal {error.path} {error.problem}"
+        streams.err.line(f"videos-async: {shown(head)}")
+        streams.err.line("videos-async: these ids are paid for and stand nowhere else, by key:")
+        for key, task_id in error.unwritten.items():
+            streams.err.line(f"videos-async: {shown(key)}: {shown(task_id)}")
+        return code_of(error)
     if isinstance(error, (VideosError, BadInput)):
         step = aftermath.next_step(error)
         onwards = "" if step is None else f": {step}"

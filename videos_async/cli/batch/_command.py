@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
@@ -250,8 +251,12 @@ class _Job:
 
 
 def _is_there(journal: Path) -> bool:
-    # Also a link that leads nowhere, which is refused as a link.
-    return os.path.lexists(journal) or os.path.lexists(f"{journal}.lock")
+    try:
+        found = journal.lstat()
+    except (OSError, ValueError):
+        return False
+    # An empty file becomes a journal; whatever else is none is refused by what it is.
+    return found.st_size > 0 or not stat.S_ISREG(found.st_mode)
 
 
 def _defaults(video: VideoOptions) -> dict[str, Any]:
