@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from tests.cli.batch_files import AsRead
@@ -126,6 +128,10 @@ async def test_opening_that_is_called_off_leaves_neither_a_lock_nor_a_connection
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
+    # Nobody waits for what they have begun, and they settle the intent one after the other.
+    for thread in threading.enumerate():
+        if thread.name.startswith("videos-async-journal"):
+            await anyio.to_thread.run_sync(thread.join)
     async with Journal(path) as journal:
         assert [entry.key for entry in await journal.uncertain()] == ["a"]
         await journal.abandon(["a"])
