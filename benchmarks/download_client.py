@@ -27,6 +27,7 @@ from benchmarks.server import client_cpus
 from videos_async import DownloadPolicy, Status, VideosSession, VideoTask
 
 _TICK_S: Final = 0.005
+_IDLE_S: Final = 1.0
 _WARM_UP_BYTES: Final = 100_000
 _IN_MEMORY: Final = Path("/dev/shm")
 
@@ -100,10 +101,12 @@ def _resident_kb(field: str) -> int:
 async def _lag(url: str, size_bytes: int, directory: Path, parallel: int) -> dict[str, float]:
     """Make downloads side by side, and take how late a short sleep ends meanwhile."""
     async with _downloader(url, directory, DownloadPolicy(parallel=parallel)) as fetch:
+        idle = await _idle_lags()
         lags: list[float] = []
+        works: list[float] = []
         began_s = time.perf_counter()
         async with anyio.create_task_group() as ticking:
-            ticking.start_soon(_tick, lags)
+            ticking.start_soon(_tick, lags, works)
             async with anyio.create_task_group() as group:
                 for number in range(parallel):
                     group.start_soon(fetch, size_bytes, f"lag-{number}")
@@ -113,15 +116,27 @@ async def _lag(url: str, size_bytes: int, directory: Path, parallel: int) -> dic
         "median_ms": statistics.median(lags) * 1000,
         "p99_ms": statistics.quantiles(lags, n=100)[98] * 1000,
         "longest_ms": max(lags) * 1000,
+        "work_p99_ms": statistics.quantiles(works, n=100)[98] * 1000,
+        "idle_p99_ms": statistics.quantiles(idle, n=100)[98] * 1000,
         "mb_per_s": parallel * size_bytes / took_s / 1e6,
     }
 
 
-async def _tick(lags: list[float]) -> None:
+async def _idle_lags() -> list[float]:
+    """Take the same of a loop that has nothing to do: what else runs on the machine shows in it."""
+    lags: list[float] = []
+    with anyio.move_on_after(_IDLE_S):
+        await _tick(lags, [])
+    return lags
+
+
+async def _tick(lags: list[float], works: list[float]) -> None:
+    """Note how late each short sleep ends, and how long the loop itself was at work meanwhile."""
     while True:
-        began_s = time.perf_counter()
+        began_s, worked_s = time.perf_counter(), time.thread_time()
         await anyio.sleep(_TICK_S)
         lags.append(time.perf_counter() - began_s - _TICK_S)
+        works.append(time.thread_time() - worked_s)
 
 
 def main() -> None:

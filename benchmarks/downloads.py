@@ -119,7 +119,10 @@ def _lag(url: str, size: _Size) -> Iterator[Row]:
         limit=_LAG_LIMIT_MS,
         note=f"{rate:,.0f} MB/s in all; median "
         f"{statistics.median(run['median_ms'] for run in runs):.2f} ms, "
-        f"longest {max(run['longest_ms'] for run in runs):.1f} ms",
+        f"longest {max(run['longest_ms'] for run in runs):.1f} ms; "
+        f"p99 of the loop's own work between two ticks "
+        f"{statistics.median(run['work_p99_ms'] for run in runs):.1f} ms, "
+        f"of an idle loop's lag {statistics.median(run['idle_p99_ms'] for run in runs):.1f} ms",
     )
 
 
