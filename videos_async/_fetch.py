@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Generic, TypeVar
 
 import anyio
 import attrs
@@ -19,8 +19,8 @@ import attrs
 from videos_async._destination import Destination, Piece, Received, Writing
 from videos_async._download_policy import DownloadPolicy, DownloadProgress
 from videos_async._files import FileAnswer, FileServers, TransportTrouble
+from videos_async._links import FileUrl, Links
 from videos_async._mp4 import Mp4State
-from videos_async._pace import Pace
 from videos_async._pages import HEAD_BYTES, first_line, is_page
 from videos_async._ranges import (
     Ask,
@@ -32,11 +32,12 @@ from videos_async._ranges import (
     StartOver,
     Weather,
 )
+from videos_async._reading import Trouble, first_words, next_piece, watched
 from videos_async._retry import RetryBudget, RetryPolicy
 from videos_async._wire import parse_retry_after
 from videos_async.errors import DownloadError, DownloadIncomplete, VideoUnavailable
 
-__all__ = ["Fetcher", "FileUrl", "Links", "ProgressHook"]
+__all__ = ["Fetcher", "ProgressHook"]
 
 logger = logging.getLogger("videos_async")
 
@@ -48,40 +49,6 @@ _BATCH_BYTES: Final = 1 << 20
 _BATCH_S: Final = 0.25
 # Less is no progress: a server that gives a byte a try would be asked for ever.
 _PROGRESS_BYTES: Final = 1 << 16
-
-
-class FileUrl(str):
-    """The URL of a file, whose query is a credential that its repr does not show."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr(self.partition("?")[0] + "?…")
-
-
-class Links(Protocol):
-    """Knows the URL of one video."""
-
-    async def current(self) -> FileUrl:
-        """Give the URL to be tried.
-
-        Raises:
-            VideosError: When there is none.
-        """
-        ...
-
-    def works(self) -> None:
-        """Take note that the current URL brought bytes."""
-        ...
-
-    async def renew(self, refusal: Gone) -> None:
-        """Get a fresh URL in place of one that was refused.
-
-        Raises:
-            VideoExpired: When fresh ones are refused as well.
-            VideosError: When none can be had.
-        """
-        ...
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -125,14 +92,6 @@ class Fetcher:
             return await writing.finish(await fetching.run())
 
 
-class _Trouble(Exception):
-    """One try came to nothing; another one may not."""
-
-    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
-
-
 class _Fetching(Generic[ResultT]):
     """One file on its way."""
 
@@ -170,7 +129,7 @@ class _Fetching(Generic[ResultT]):
             DownloadError: When it cannot be had.
         """
         while True:
-            trouble: _Trouble | None = None
+            trouble: Trouble | None = None
             try:
                 outcome = await self._try(await self._links.current())
                 if isinstance(outcome, Received):
@@ -178,11 +137,11 @@ class _Fetching(Generic[ResultT]):
                     return outcome
                 if isinstance(outcome, Gone):
                     await self._links.renew(outcome)
-            except _Trouble as error:
+            except Trouble as error:
                 trouble = error
             await self._before_next_try(trouble)
 
-    async def _before_next_try(self, trouble: _Trouble | None) -> None:
+    async def _before_next_try(self, trouble: Trouble | None) -> None:
         if self._size_bytes >= self._best_bytes + _PROGRESS_BYTES:
             self._best_bytes, self._attempt = self._size_bytes, 1
         elif self._attempt >= self._fetcher.retry.max_attempts or not self._fetcher.budget.spend():
@@ -204,7 +163,7 @@ class _Fetching(Generic[ResultT]):
             for and no reason to wait.
 
         Raises:
-            _Trouble: When another try may do better.
+            Trouble: When another try may do better.
             DownloadError: When none will.
         """
         have = Source() if self._is_distrusted else self._writing.source
@@ -215,7 +174,7 @@ class _Fetching(Generic[ResultT]):
                 return await self._take_answer(ask, answer, url)
         except TransportTrouble as trouble:
             if not trouble.is_final:
-                raise _Trouble(str(trouble)) from None
+                raise Trouble(str(trouble)) from None
             failure = self._error(str(trouble))
         except DownloadError as error:
             # Without the frames of the connection, which hold the signed URL.
@@ -236,12 +195,12 @@ class _Fetching(Generic[ResultT]):
                 self._is_distrusted = True
                 return None
             case Gone(reason=reason):
-                return attrs.evolve(judgement, reason=reason + await self._said(answer, url))
+                return attrs.evolve(judgement, reason=reason + await first_words(answer, url))
             case Weather(reason=reason):
-                said = await self._said(answer, url)
-                raise _Trouble(reason + said, retry_after_s=self._retry_after_s(answer))
+                said = await first_words(answer, url)
+                raise Trouble(reason + said, retry_after_s=self._retry_after_s(answer))
             case Refused(reason=reason):
-                raise self._error(reason + await self._said(answer, url))
+                raise self._error(reason + await first_words(answer, url))
         return self._end(answer)
 
     def _retry_after_s(self, answer: FileAnswer) -> float | None:
@@ -256,9 +215,9 @@ class _Fetching(Generic[ResultT]):
         self._check_limit(source.length_bytes)
         head = b""
         pieces: list[Piece] = []
-        with self._watched() as pace:
+        with watched(self._fetcher.policy) as pace:
             # Looked at before what is here is dropped for it.
-            while len(head) < HEAD_BYTES and (piece := await self._next(answer, pace)):
+            while len(head) < HEAD_BYTES and (piece := await next_piece(answer, pace)):
                 pieces.append(bytes(piece))
                 head += piece
         if is_page(answer.media_type, head):
@@ -267,7 +226,7 @@ class _Fetching(Generic[ResultT]):
             reason = f"the file server sent a page ({answer.media_type}) in place of a video{said}"
             raise VideoUnavailable(task_id=self._task_id, target=self._name, reason=reason)
         if not head:
-            raise _Trouble("the file server sent an empty body")
+            raise Trouble("the file server sent an empty body")
         await self._writing.begin(source)
         self._is_distrusted = False
         self._length_bytes = source.length_bytes
@@ -292,8 +251,8 @@ class _Fetching(Generic[ResultT]):
         pending_bytes, flushed_s = sum(map(len, pending)), loop.time()
         self._links.works()
         try:
-            with self._watched() as pace:
-                while piece := await self._next(answer, pace):
+            with watched(self._fetcher.policy) as pace:
+                while piece := await next_piece(answer, pace):
                     pending.append(piece)
                     pending_bytes += len(piece)
                     now_s = loop.time()
@@ -306,7 +265,7 @@ class _Fetching(Generic[ResultT]):
             with anyio.CancelScope(shield=True), suppress(DownloadError):
                 await self._writing.rescue(pending)
             raise
-        except (TransportTrouble, _Trouble):
+        except (TransportTrouble, Trouble):
             await self._write(pending)
             raise
         await self._write(pending)
@@ -321,22 +280,22 @@ class _Fetching(Generic[ResultT]):
         """Judge a body that came to its end.
 
         Raises:
-            _Trouble: When it is not whole.
+            Trouble: When it is not whole.
         """
         size, length = self._size_bytes, self._length_bytes
         if length is not None and size > length:
             self._is_distrusted = True
-            raise _Trouble(f"{size} bytes came where {length} were declared")
+            raise Trouble(f"{size} bytes came where {length} were declared")
         if length is not None and size < length:
             # A server may give less than was asked for, and the rest when asked again.
             if answer.status == 206:
                 return None
-            raise _Trouble("the body ended early")
+            raise Trouble("the body ended early")
         is_verified = length is not None or answer.is_delimited
         if not is_verified:
             verdict = self._writing.contents.as_mp4
             if verdict.state is Mp4State.CUT:
-                raise _Trouble(f"the body ended early: as an MP4, {verdict.reason}")
+                raise Trouble(f"the body ended early: as an MP4, {verdict.reason}")
             is_verified = verdict.state is Mp4State.WHOLE
         return Received(
             size_bytes=size,
@@ -344,35 +303,6 @@ class _Fetching(Generic[ResultT]):
             media_type=answer.media_type,
             is_verified=is_verified,
         )
-
-    # --- watching ------------------------------------------------------------------------
-
-    async def _next(self, answer: FileAnswer, pace: Pace) -> Piece:
-        """Wait for the next piece; empty at the end."""
-        loop = asyncio.get_running_loop()
-        pace.wait(loop.time())
-        piece = await anext(answer.chunks, b"")
-        pace.receive(len(piece), loop.time())
-        return piece
-
-    @contextmanager
-    def _watched(self) -> Generator[Pace]:
-        """Break off what is read here when it comes too slowly.
-
-        Raises:
-            _Trouble: When it did.
-        """
-        policy = self._fetcher.policy
-        pace = Pace(minimum_bytes_per_s=policy.minimum_bytes_per_s, window_s=policy.window_s)
-        with anyio.CancelScope() as scope:
-            watch = _Watch(pace, scope)
-            try:
-                yield pace
-            finally:
-                watch.stop()
-        if scope.cancelled_caught:
-            rate, window = f"{policy.minimum_bytes_per_s:g}", f"{policy.window_s:g}"
-            raise _Trouble(f"less than {rate} bytes a second came over {window} s")
 
     # --- errors --------------------------------------------------------------------------
 
@@ -388,18 +318,6 @@ class _Fetching(Generic[ResultT]):
                 f"it is longer than {limit} bytes; "
                 "to fetch it say downloads=DownloadPolicy(limit_bytes=…)"
             )
-
-    async def _said(self, answer: FileAnswer, url: FileUrl) -> str:
-        """Quote the first line of an error page, where there is one and it comes at once."""
-        head = b""
-        try:
-            with anyio.move_on_after(1.0):
-                while len(head) < HEAD_BYTES and (piece := await anext(answer.chunks, b"")):
-                    head += piece
-        except TransportTrouble:
-            logger.debug("download of task %s: the error page was cut short", self._task_id)
-        line = "" if answer.is_encoded else first_line(head, url=url)
-        return f", which says: {line}" if line else ""
 
     def _error(self, reason: str) -> DownloadError:
         return DownloadError(task_id=self._task_id, target=self._name, reason=reason)
@@ -427,23 +345,3 @@ class _Fetching(Generic[ResultT]):
         except Exception:
             # A display in trouble must not cost the video.
             logger.exception("the progress hook of a download failed")
-
-
-class _Watch:
-    """Looks at a pace now and then, and cancels a scope when it is too slow."""
-
-    def __init__(self, pace: Pace, scope: anyio.CancelScope) -> None:
-        self._pace = pace
-        self._scope = scope
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(pace.look_every_s, self._look)
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._timer.cancel()
-
-    def _look(self) -> None:
-        if self._pace.is_too_slow(self._loop.time()):
-            self._scope.cancel()
-        else:
-            self._timer = self._loop.call_later(self._pace.look_every_s, self._look)
