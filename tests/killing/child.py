@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import importlib
 import inspect
 import json
@@ -17,8 +18,10 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,15 +56,14 @@ def _batch(session: VideosSession, told: dict[str, Any]) -> Batch:
             return session.resume(path, **options)
 
 
-async def _follow(told: dict[str, Any]) -> None:
+async def _follow(told: dict[str, Any]) -> list[str]:
     async with (
         VideosSession(
             told["api_key"], base_url=told["base_url"], poll=_QUICK_POLLS, retry=_QUICK_RETRIES
         ) as session,
         _batch(session, told) as batch,
     ):
-        async for _ in batch:
-            pass
+        return [str(change.key) async for change in batch if change.is_end]
 
 
 # --- its death -----------------------------------------------------------------------------
@@ -113,14 +115,32 @@ def _arm(death: dict[str, Any]) -> None:
 
 def _run(told: dict[str, Any]) -> int:
     signal.alarm(_LIFE_LIMIT_S)  # whoever forgets it
+    complaints: list[str] = []
+    warnings.simplefilter("error")
+    sys.unraisablehook = lambda told: complaints.append(f"{told.err_msg}: {told.exc_value!r}")
+    held = _descriptors()
     try:
         if told["death"] is not None:
             _arm(told["death"])
-        asyncio.run(_follow(told))
+        ended = asyncio.run(_follow(told))
+        gc.collect()
+        complaints += [f"left open: {one}" for one in _descriptors() - held]
+        if complaints:
+            raise AssertionError("; ".join(complaints))
+        Path(told["log"]).with_suffix(".ends").write_text("\n".join(ended), encoding="utf-8")
     except BaseException:  # noqa: BLE001 - it is told, and the code says so
         Path(told["log"]).write_text(traceback.format_exc(), encoding="utf-8")
         return 1
     return 0
+
+
+def _descriptors() -> set[str]:
+    """List what this process holds open, by what it is rather than by number."""
+    held: set[str] = set()
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names are all that is wanted
+        with suppress(FileNotFoundError):  # the listing itself
+            held.add(os.readlink(f"/proc/self/fd/{name}"))  # noqa: PTH115 - as above
+    return held
 
 
 def _answer(number: int) -> None:
