@@ -15,6 +15,7 @@ from benchmarks import (
     import_cost,
     instructions,
     journal_cost,
+    polling,
     requests_cost,
     waiting,
 )
@@ -30,6 +31,7 @@ _BENCHMARKS: Final[Mapping[str, Callable[[Scale], Iterator[Row]]]] = {
     "import": import_cost.measure,
     "emulator_state": emulator_state.measure,
     "emulator": emulator_cost.measure,
+    "polling": polling.measure,
 }
 
 
