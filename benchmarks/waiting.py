@@ -30,7 +30,7 @@ from benchmarks import ours
 from benchmarks.fresh import half_quartile_distance, median_ratio, run_module
 from benchmarks.report import Row, Scale
 from benchmarks.server import Server, client_cpus, serve
-from videos_async import PollPolicy, Status, VideosSession, VideoTask
+from videos_async import AdaptivePolling, PollPolicy, Status, VideosSession, VideoTask
 
 __all__ = ["measure"]
 
@@ -41,6 +41,13 @@ _SETTLE_S: Final = 1.0
 _MEMORY_LIMIT_KB: Final = 0.8
 _LAG_LIMIT_MS: Final = 20.0
 _FLAT_LIMIT: Final = 1.15
+# The default policy, whose records are larger than those of a simple timer, but patient.
+_SELDOM: Final = AdaptivePolling(
+    min_interval_s=_LONG_S,
+    mean_interval_s=_LONG_S,
+    max_interval_s=_LONG_S,
+    max_queued_interval_s=_LONG_S,
+)
 _RUN_LIMIT_S: Final = 90.0
 
 
@@ -142,9 +149,8 @@ def _child(server: Server, name: str, tasks: int, *options: str) -> dict[str, An
 @asynccontextmanager
 async def _watched(server: Server, tasks: int) -> AsyncGenerator[None]:
     """Follow tasks by their ids alone, none of which is due yet, for the length of a block."""
-    poll = PollPolicy(min_interval_s=_LONG_S, max_interval_s=_LONG_S)
     async with (
-        VideosSession("benchmark", base_url=server.url, poll=poll) as session,
+        VideosSession("benchmark", base_url=server.url, poll=_SELDOM) as session,
         session.watch(_ids(tasks), timeout=_LONG_S * 2),
     ):
         await anyio.sleep(0.2)
@@ -172,9 +178,8 @@ async def _polling_tasks(server: Server, tasks: int, max_interval_s: float) -> A
 @asynccontextmanager
 async def _batch(server: Server, tasks: int) -> AsyncGenerator[None]:
     """Have tasks accepted, so that all of them wait, for the length of a block."""
-    poll = PollPolicy(min_interval_s=_LONG_S, max_interval_s=_LONG_S)
     async with (
-        VideosSession("benchmark", base_url=server.url, poll=poll) as session,
+        VideosSession("benchmark", base_url=server.url, poll=_SELDOM) as session,
         session.batch(ours.requests(tasks), timeout=_LONG_S * 2) as transitions,
     ):
         # Until the first poll, each has one transition: it was queued.

@@ -25,6 +25,7 @@ from videos_async import (
     VideoTask,
     WaitTimeout,
 )
+from videos_async._poll_pace import TimerPace
 from videos_async._retry import QueryVerdict, RetryBudget, Seen, Trouble
 from videos_async._schedule import Poll, Schedule
 
@@ -56,8 +57,10 @@ class Drive:
         **poll: Any,
     ) -> None:
         self.now_s = START_S
+        policy = PollPolicy(**poll)
         self.schedule = Schedule(
-            poll=PollPolicy(**poll),
+            pace=TimerPace(policy, dice),
+            patience=policy,
             retry=retry or RetryPolicy(),
             budget=budget or RetryBudget(),
             random=dice,

@@ -30,6 +30,7 @@ from videos_async import (
     InvalidRequest,
     ModelSpec,
     NotSubmitted,
+    PollPolicy,
     QueryRefused,
     RetryPolicy,
     SessionClosed,
@@ -308,11 +309,13 @@ async def test_a_timeout_that_is_no_time_is_refused_before_any_poll(timeout: Any
 # --- time ----------------------------------------------------------------------------------
 
 
-def test_by_default_a_task_is_polled_every_thirty_to_sixty_seconds_first_poll_included() -> None:
+def test_on_a_timer_a_task_is_polled_every_thirty_to_sixty_seconds_first_poll_included() -> None:
     async def watch_ten_minutes() -> tuple[float, int]:
         async with (
             VideosEmulator(clock=ManualClock()) as emulator,
-            VideosSession(emulator.api_key, base_url=emulator.base_url) as session,
+            VideosSession(
+                emulator.api_key, base_url=emulator.base_url, poll=PollPolicy()
+            ) as session,
         ):
             task = await session.submit(request())
             async with session.watch([task], timeout=600) as transitions:
@@ -428,7 +431,7 @@ async def test_key_and_base_url_come_from_the_environment(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("setting", "value", "rule"),
     [
-        ("poll", 30, r"must be a PollPolicy"),
+        ("poll", 30, r"must be an AdaptivePolling\(…\) or a PollPolicy\(…\), got 30"),
         ("timeouts", 30, r"must be a Timeouts"),
         ("retry", {"max_attempts": 1}, r"must be a RetryPolicy"),
         ("limit", 8, r"must be a RateLimit"),

@@ -7,7 +7,14 @@ from typing import Any, Final
 
 import pytest
 
-from videos_async import ConfigurationError, PollPolicy, RateLimit, RetryPolicy, Timeouts
+from videos_async import (
+    AdaptivePolling,
+    ConfigurationError,
+    PollPolicy,
+    RateLimit,
+    RetryPolicy,
+    Timeouts,
+)
 from videos_async._settings import (
     DEFAULT_BASE_URL,
     ApiKey,
@@ -219,11 +226,18 @@ def test_a_key_is_never_copied(copied: Any) -> None:
 
 NO_NUMBERS: Final[list[Any]] = [True, "5", math.nan, math.inf, -math.inf, -1, [], 10**400]
 ANY_NUMBER: Final = {
+    AdaptivePolling: [
+        "min_interval_s",
+        "mean_interval_s",
+        "max_interval_s",
+        "max_queued_interval_s",
+    ],
     PollPolicy: ["min_interval_s", "max_interval_s"],
     RateLimit: ["submits_per_s", "queries_per_s"],
     RetryPolicy: ["base_s", "cap_s", "retry_after_cap_s"],
 }
 WHOLE_NUMBER: Final = {
+    AdaptivePolling: ["max_failures", "max_refusals"],
     PollPolicy: ["max_failures", "max_refusals"],
     RateLimit: ["submits_in_flight", "queries_in_flight", "burst"],
     RetryPolicy: ["max_attempts"],
@@ -276,12 +290,12 @@ def test_the_longest_interval_is_not_below_the_shortest() -> None:
         PollPolicy(max_interval_s=29)
 
 
-@pytest.mark.parametrize("policy", [PollPolicy, RateLimit, RetryPolicy, Timeouts])
+@pytest.mark.parametrize("policy", [AdaptivePolling, PollPolicy, RateLimit, RetryPolicy, Timeouts])
 def test_every_policy_has_defaults_and_can_be_a_key(policy: Any) -> None:
     assert {policy(): 1}[policy()] == 1
 
 
-@pytest.mark.parametrize("policy", [PollPolicy, RateLimit, RetryPolicy, Timeouts])
+@pytest.mark.parametrize("policy", [AdaptivePolling, PollPolicy, RateLimit, RetryPolicy, Timeouts])
 def test_every_policy_survives_pickling(policy: Any) -> None:
     assert pickle.loads(pickle.dumps(policy())) == policy()
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from videos_async._limiter import RateLimit
     from videos_async._object_store import ObjectTarget
     from videos_async._plan import BatchCounts, DryRun
+    from videos_async._polling import AdaptivePolling, PollPolicy
     from videos_async._retry import RetryPolicy
-    from videos_async._schedule import PollPolicy
     from videos_async._sink import Sink
     from videos_async._states import JournalEntry, KeyState, SavedFile
     from videos_async._transport import Timeouts
@@ -83,6 +83,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILTIN_MODELS",
     "AccountRefused",
+    "AdaptivePolling",
     "Batch",
     "BatchCounts",
     "ConfigurationError",
@@ -176,8 +177,11 @@ _ROOMS = {
         "BatchCounts",
         "DryRun",
     ),
+    "_polling": (
+        "AdaptivePolling",
+        "PollPolicy",
+    ),
     "_retry": ("RetryPolicy",),
-    "_schedule": ("PollPolicy",),
     "_sink": ("Sink",),
     "_states": (
         "JournalEntry",

@@ -238,6 +238,7 @@ class Batch(TransitionStream):
                 now_s=now_s,
                 timeout_s=self._timeout_s(now_s),
                 started_s=started_s,
+                accepted_s=now_s,
                 request=request,
             )
         if change is not None:

@@ -126,8 +126,14 @@ class Calls:
         self._random = random
         self._unix_clock = unix_clock
         self._rate = AdaptiveRate()
+        self._own_rate_per_s = limit.queries_per_s
         self._submits = _Lane(limit.submits_in_flight, limit.submits_per_s, limit, self._rate)
         self._queries = _Lane(limit.queries_in_flight, limit.queries_per_s, limit, self._rate)
+
+    def query_rate_per_s(self) -> float | None:
+        """Tell how many result calls a second may be made at this time, or None for any."""
+        rates = (self._own_rate_per_s, self._rate.rate_per_s)
+        return min((rate for rate in rates if rate is not None), default=None)
 
     # --- create --------------------------------------------------------------------------
 

@@ -50,6 +50,8 @@ _EVEN_BINS: Final = int(1 / _STEP_SHARE)
 _ROUNDS: Final = 3
 _FITTED_AFTER: Final = 8
 _FITTED_AFTER_SHARE: Final = 1 / 8
+_MORE_AT_FIRST: Final = 3.0
+_AT_FIRST: Final = 40
 _FADING_FROM: Final = MEMORY // 2
 
 # Noticing a change: the rank of an observation among those believed in is even between 0 and 1
@@ -188,9 +190,12 @@ class Lifetimes:
         Args:
             more: What is known from elsewhere, as a mass for each bin.
         """
-        prior = self._prior
         if more is not None:
-            prior = [own + other for own, other in zip(prior, more, strict=True)]
+            prior = [own + other for own, other in zip(self._prior, more, strict=True)]
+        else:
+            # The first observations must not be taken for the whole truth.
+            firm = 1 + _MORE_AT_FIRST * max(0.0, 1 - len(self) / _AT_FIRST)
+            prior = [mass * firm for mass in self._prior]
         self._unfitted = 0
         for _ in range(_ROUNDS if self._intervals else 1):
             masses = self._smoothed(self._shared_out())

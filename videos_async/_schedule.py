@@ -22,85 +22,26 @@ A task that waits costs a heap entry and a slotted record, never a coroutine.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeAlias
 
 import attrs
 
+from videos_async._followed import Followed, Troubles, story
+from videos_async._poll_pace import PollPace
+from videos_async._polling import AdaptivePolling, PollPolicy
 from videos_async._retry import (
     QueryVerdict,
     RetryBudget,
     RetryPolicy,
     Seen,
     Trouble,
-    Unchanged,
     query_error,
 )
-from videos_async._settings import at_least, whole_at_least
-from videos_async.errors import (
-    ConfigurationError,
-    GenerationFailed,
-    Key,
-    VideosError,
-    WaitTimeout,
-    WatchLeft,
-)
+from videos_async.errors import GenerationFailed, Key, VideosError, WaitTimeout, WatchLeft
 from videos_async.models import Status, Transition, VideoRequest, VideoTask
 
-__all__ = ["Poll", "PollPolicy", "Schedule"]
-
-
-def _not_below_minimum(policy: PollPolicy, _: object, value: float) -> None:
-    if value < policy.min_interval_s:
-        raise ConfigurationError(
-            setting="PollPolicy.max_interval_s",
-            problem=f"must be at least min_interval_s ({policy.min_interval_s:g}), got {value!r}",
-        )
-
-
-@attrs.frozen(kw_only=True)
-class PollPolicy:
-    """When a task is polled, and how many bad answers in a row it takes to give it up.
-
-    Each interval is drawn uniformly between the two bounds, the one before the first poll
-    included. The defaults are the service's own advice; more often gets rate limited.
-
-    Attributes:
-        min_interval_s: Shortest time between two polls of one task, in seconds.
-        max_interval_s: Longest time between two polls of one task, in seconds.
-        max_failures: Bad answers in a row (time-outs, 5xx, garbage) after which the task is
-            given up as `QueryFailed`; its id stays valid.
-        max_refusals: Refusals in a row (401, 403, 404, …) after which it is given up as
-            `QueryRefused` or `TaskNotFound`.
-    """
-
-    min_interval_s: float = attrs.field(default=30.0, validator=at_least(0))
-    max_interval_s: float = attrs.field(default=60.0, validator=[at_least(0), _not_below_minimum])
-    max_failures: int = attrs.field(default=20, validator=whole_at_least(1))
-    max_refusals: int = attrs.field(default=3, validator=whole_at_least(1))
-
-    def interval_s(self, random: Callable[[], float]) -> float:
-        """Draw the time to the next poll; `random` draws from 0 to 1."""
-        return self.min_interval_s + random() * (self.max_interval_s - self.min_interval_s)
-
-
-@attrs.define(kw_only=True, eq=False, weakref_slot=False)
-class _Followed:
-    """One task that is followed: what was seen of it, and its patience."""
-
-    key: Key
-    task_id: str
-    started_s: float
-    timeout_s: float | None
-    deadline_s: float | None
-    task: VideoTask | None = None
-    seen: tuple[Status, ...] = ()
-    failures: int = 0
-    refusals: int = 0
-    last_error: str | None = None
-    fingerprint: int | None = None
-    poll_number: int | None = None
-    request: VideoRequest | None = None
+__all__ = ["Poll", "Schedule"]
 
 
 @attrs.frozen(eq=False)
@@ -116,27 +57,25 @@ class Poll:
 
     task_id: str
     time_left_s: float | None
-    followed: _Followed = attrs.field(repr=False)
+    followed: Followed = attrs.field(repr=False)
     number: int = attrs.field(repr=False)
 
 
 Step: TypeAlias = Poll | Transition
 
-_QUEUED, _PROCESSING = (Status.QUEUED,), (Status.QUEUED, Status.PROCESSING)
-_STORIES: Mapping[tuple[Status, ...], tuple[Status, ...]] = {
-    _QUEUED: _QUEUED,
-    _PROCESSING: _PROCESSING,
-}
-
 _LAST_LOOK_S = 5.0
 _LAST_LOOK_SHARE = 0.1
+
+
+Patience: TypeAlias = PollPolicy | AdaptivePolling
 
 
 class Schedule:
     """Follows many tasks to their ends.
 
     Args:
-        poll: The intervals and the patience.
+        pace: Says how long to wait with the next look at a task.
+        patience: How many bad answers in a row it takes to give a task up.
         retry: The pauses after a bad answer.
         budget: Pays for retries that come sooner than the regular poll.
         random: Draws from 0 to 1.
@@ -145,33 +84,43 @@ class Schedule:
     def __init__(
         self,
         *,
-        poll: PollPolicy,
+        pace: PollPace,
+        patience: Patience,
         retry: RetryPolicy,
         budget: RetryBudget,
         random: Callable[[], float],
     ) -> None:
-        self._policy = poll
+        self._pace = pace
+        self._patience = patience
         self._retry = retry
         self._budget = budget
         self._random = random
-        self._waiting: list[tuple[float, int, _Followed]] = []
-        self._in_flight: set[_Followed] = set()
-        self._sequence = 0
+        # What is no more due at the instant it stands for lies there until that has come.
+        self._waiting: list[tuple[float, Followed]] = []
+        self._waiting_count = 0
+        self._in_flight: dict[Followed, int] = {}
+        self._polls = 0
 
     def __repr__(self) -> str:
-        return f"<Schedule waiting={len(self._waiting)} in_flight={len(self._in_flight)}>"
+        return f"<Schedule waiting={self._waiting_count} in_flight={len(self._in_flight)}>"
 
     @property
     def is_done(self) -> bool:
         """Whether every task that was added has ended."""
-        return not self._waiting and not self._in_flight
+        return not self._waiting_count and not self._in_flight
 
     @property
     def due_s(self) -> float | None:
         """The instant at which `next` will have something, or None while nothing waits."""
-        return self._waiting[0][0] if self._waiting else None
+        due_s = self._pace.due_s
+        waiting = self._waiting
+        while waiting and waiting[0][0] is not waiting[0][1].due_s:
+            heapq.heappop(waiting)
+        if not waiting:
+            return due_s
+        return waiting[0][0] if due_s is None else min(due_s, waiting[0][0])
 
-    def add(
+    def add(  # noqa: PLR0913 - what is known of a task, each by its name
         self,
         key: Key,
         task_or_id: VideoTask | str,
@@ -179,6 +128,7 @@ class Schedule:
         now_s: float,
         timeout_s: float | None,
         started_s: float | None = None,
+        accepted_s: float | None = None,
         request: VideoRequest | None = None,
     ) -> Transition | None:
         """Follow a task from now on.
@@ -189,25 +139,27 @@ class Schedule:
             now_s: The time.
             timeout_s: Seconds after which it is given up as `WaitTimeout`, or None for never.
             started_s: From when on `Transition.elapsed` counts; by default from now.
+            accepted_s: When the service accepted it, or None where that is not known.
             request: What its transitions are to carry.
 
         Returns:
             The transition to what its snapshot says; None for a bare id, of which nothing is
             known yet.
         """
-        task_id = task_or_id if isinstance(task_or_id, str) else task_or_id.id
-        deadline_s = None if timeout_s is None else now_s + timeout_s
-        followed = _Followed(
+        followed = Followed(
             key=key,
-            task_id=task_id,
+            task_id=task_or_id if isinstance(task_or_id, str) else task_or_id.id,
             started_s=now_s if started_s is None else started_s,
+            added_s=now_s,
             timeout_s=timeout_s,
-            deadline_s=deadline_s,
             request=request,
+            looked_s=now_s,
         )
         step = None if isinstance(task_or_id, str) else self._observe(followed, task_or_id, now_s)
         if step is None or not step.is_end:
-            self._wait(followed, self._policy.interval_s(self._random), now_s)
+            if accepted_s is not None:
+                followed.entered_s = followed.looked_s = accepted_s
+            self._wait(followed, self._pace.added(followed, now_s), now_s)
         return step
 
     def next(self, now_s: float) -> Step | None:
@@ -216,19 +168,28 @@ class Schedule:
         Returns:
             None while nothing is due; see `due_s`.
         """
-        if not self._waiting or self._waiting[0][0] > now_s:
+        followed = self._next_waiting(now_s) or self._pace.take(now_s)
+        if followed is None:
             return None
-        _, _, followed = heapq.heappop(self._waiting)
-        if followed.deadline_s is None:
-            time_left_s = None
-        else:
-            time_left_s = followed.deadline_s - now_s
+        followed.due_s = None
+        self._waiting_count -= 1
+        time_left_s = None
+        deadline_s = followed.deadline_s
+        if deadline_s is not None:
+            time_left_s = deadline_s - now_s
             if time_left_s <= 0:
-                return self._end(followed, self._timeout_error(followed), now_s)
-        self._sequence += 1
-        followed.poll_number = self._sequence
-        self._in_flight.add(followed)
-        return Poll(followed.task_id, time_left_s, followed, self._sequence)
+                return self._give_up(followed, self._timeout_error(followed), now_s)
+        self._polls += 1
+        self._in_flight[followed] = self._polls
+        return Poll(followed.task_id, time_left_s, followed, self._polls)
+
+    def _next_waiting(self, now_s: float) -> Followed | None:
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= now_s:
+            due_s, followed = heapq.heappop(waiting)
+            if followed.due_s is due_s:
+                return followed
+        return None
 
     def handle(self, poll: Poll, verdict: QueryVerdict, now_s: float) -> Transition | None:
         """Take in how a poll went.
@@ -245,48 +206,42 @@ class Schedule:
             RuntimeError: The poll is not in flight: its outcome was told already.
         """
         followed = poll.followed
-        if followed.poll_number != poll.number:
+        if self._in_flight.get(followed) != poll.number:
             raise RuntimeError(f"this poll of task {followed.task_id} is not in flight")
-        followed.poll_number = None
-        self._in_flight.discard(followed)
-        if isinstance(verdict, Unchanged):
-            self._well(followed)
-            self._wait(followed, self._policy.interval_s(self._random), now_s)
-            return None
+        del self._in_flight[followed]
+        if isinstance(verdict, Trouble):
+            return self._troubled(followed, verdict, now_s)
+        self._budget.refill()
+        followed.troubles = None
+        previous, step = followed.status, None
         if isinstance(verdict, Seen):
             followed.fingerprint = verdict.fingerprint
-            return self._seen(followed, verdict.task, now_s)
-        return self._troubled(followed, verdict, now_s)
+            step = self._observe(followed, verdict.task, now_s)
+            if step is not None and step.is_end:
+                self._pace.ended(followed, previous, now_s)
+                return step
+        self._wait(followed, self._pace.looked(followed, previous, now_s), now_s)
+        return step
 
     def leave(self, now_s: float) -> list[Transition]:
         """End all that goes on as `WatchLeft`; for those who stop before the tasks do."""
-        rest = [followed for _, _, followed in sorted(self._waiting)] + list(self._in_flight)
+        rest = [followed for due_s, followed in sorted(self._waiting) if followed.due_s is due_s]
+        rest += self._in_flight
         self._waiting.clear()
+        self._waiting_count = 0
         self._in_flight.clear()
         return [
-            self._end(
+            self._transition(
                 followed,
+                followed.status,
                 WatchLeft(task_id=followed.task_id, task=followed.task, key=followed.key),
                 now_s,
             )
             for followed in rest
         ]
 
-    def _seen(self, followed: _Followed, task: VideoTask, now_s: float) -> Transition | None:
-        self._well(followed)
-        step = self._observe(followed, task, now_s)
-        if step is None or not step.is_end:
-            self._wait(followed, self._policy.interval_s(self._random), now_s)
-        return step
-
-    def _well(self, followed: _Followed) -> None:
-        """Take in a good answer."""
-        self._budget.refill()
-        followed.failures = followed.refusals = 0
-        followed.last_error = None
-
-    def _observe(self, followed: _Followed, task: VideoTask, now_s: float) -> Transition | None:
-        previous = followed.seen[-1] if followed.seen else None
+    def _observe(self, followed: Followed, task: VideoTask, now_s: float) -> Transition | None:
+        previous = followed.status
         # A late replica may say "queued" after "processing": each status is told once, and what
         # is older is no snapshot to end with.
         if task.status != previous and task.status in followed.seen:
@@ -294,9 +249,7 @@ class Schedule:
         followed.task = task
         if task.status == previous:
             return None
-        seen = (*followed.seen, task.status)
-        # Most tasks have the same few stories behind them, and share the tuple.
-        followed.seen = _STORIES.get(seen, seen)
+        followed.seen = story(followed.seen, task.status)
         error = None
         if task.status == Status.FAILED:
             error = GenerationFailed(
@@ -304,55 +257,65 @@ class Schedule:
             )
         return self._transition(followed, previous, error, now_s)
 
-    def _troubled(self, followed: _Followed, trouble: Trouble, now_s: float) -> Transition | None:
-        followed.last_error = trouble.reason
+    def _troubled(self, followed: Followed, trouble: Trouble, now_s: float) -> Transition | None:
+        troubles = followed.troubles
+        if troubles is None:
+            troubles = followed.troubles = Troubles(last_error=trouble.reason)
+        troubles.last_error = trouble.reason
         if trouble.is_throttle:
             # Asking to slow down says nothing of the task, so it costs no patience.
             pause_s = trouble.retry_after_s or 0.0
-            self._wait(followed, max(pause_s, self._policy.interval_s(self._random)), now_s)
+            self._wait(followed, max(pause_s, self._pace.again_s(followed, now_s)), now_s)
             return None
-        followed.failures += 1
-        followed.refusals += trouble.is_refusal
-        error = self._given_up(followed, trouble)
+        troubles.failures += 1
+        troubles.refusals += trouble.is_refusal
+        error = self._given_up(followed, troubles, trouble)
         if error is not None:
-            return self._end(followed, error, now_s)
-        self._wait(followed, self._pause_s(followed, trouble), now_s)
+            return self._give_up(followed, error, now_s)
+        self._wait(followed, self._pause_s(followed, troubles, trouble, now_s), now_s)
         return None
 
-    def _pause_s(self, followed: _Followed, trouble: Trouble) -> float:
+    def _pause_s(
+        self, followed: Followed, troubles: Troubles, trouble: Trouble, now_s: float
+    ) -> float:
         """How long to wait after a bad answer: less than the interval while the budget pays."""
-        interval_s = self._policy.interval_s(self._random)
+        interval_s = self._pace.again_s(followed, now_s)
         if not self._budget.spend():
             return max(interval_s, trouble.retry_after_s or 0.0)
         pause_s = self._retry.pause_s(
-            followed.failures, retry_after_s=trouble.retry_after_s, random=self._random
+            troubles.failures, retry_after_s=trouble.retry_after_s, random=self._random
         )
-        return pause_s if trouble.retry_after_s else min(pause_s, interval_s)
+        if not trouble.retry_after_s:
+            pause_s = min(pause_s, interval_s)
+        return max(pause_s, self._pace.floor_s)
 
-    def _given_up(self, followed: _Followed, trouble: Trouble) -> VideosError | None:
+    def _given_up(
+        self, followed: Followed, troubles: Troubles, trouble: Trouble
+    ) -> VideosError | None:
         # A refusal and an outage are counted apart: one 404 between two 503 ends nothing.
-        patience = trouble.is_refusal and followed.refusals < self._policy.max_refusals
-        if patience or (not trouble.is_refusal and followed.failures < self._policy.max_failures):
+        allowed = self._patience
+        patience = trouble.is_refusal and troubles.refusals < allowed.max_refusals
+        if patience or (not trouble.is_refusal and troubles.failures < allowed.max_failures):
             return None
         return query_error(
             trouble,
             task_id=followed.task_id,
             task=followed.task,
             key=followed.key,
-            attempts=followed.failures,
+            attempts=troubles.failures,
         )
 
-    def _timeout_error(self, followed: _Followed) -> WaitTimeout:
+    def _timeout_error(self, followed: Followed) -> WaitTimeout:
         assert followed.timeout_s is not None  # noqa: S101 - only such a task is given up
         return WaitTimeout(
             task_id=followed.task_id,
             task=followed.task,
             key=followed.key,
             timeout_s=followed.timeout_s,
-            last_error=followed.last_error,
+            last_error=None if followed.troubles is None else followed.troubles.last_error,
         )
 
-    def _wait(self, followed: _Followed, interval_s: float, now_s: float) -> None:
+    def _wait(self, followed: Followed, interval_s: float, now_s: float) -> None:
         due_s = now_s + interval_s
         deadline_s = followed.deadline_s
         if deadline_s is not None:
@@ -361,22 +324,26 @@ class Schedule:
             assert followed.timeout_s is not None  # noqa: S101 - it made the deadline
             last_look_s = deadline_s - min(_LAST_LOOK_S, followed.timeout_s * _LAST_LOOK_SHARE)
             if due_s > last_look_s:
-                due_s = last_look_s if now_s < last_look_s else min(due_s, deadline_s)
-        self._sequence += 1
-        heapq.heappush(self._waiting, (due_s, self._sequence, followed))
+                # Two polls keep their distance all the same, and the first is no second one.
+                soonest_s = now_s if now_s == followed.added_s else now_s + self._pace.floor_s
+                due_s = max(last_look_s, soonest_s) if now_s < last_look_s else due_s
+                due_s = min(due_s, deadline_s)
+        followed.due_s = due_s
+        self._waiting_count += 1
+        heapq.heappush(self._waiting, (due_s, followed))
 
-    def _end(self, followed: _Followed, error: VideosError, now_s: float) -> Transition:
-        previous = followed.seen[-1] if followed.seen else None
-        return self._transition(followed, previous, error, now_s)
+    def _give_up(self, followed: Followed, error: VideosError, now_s: float) -> Transition:
+        self._pace.lost(followed, now_s)
+        return self._transition(followed, followed.status, error, now_s)
 
     def _transition(
-        self, followed: _Followed, previous: Status | None, error: VideosError | None, now_s: float
+        self, followed: Followed, previous: Status | None, error: VideosError | None, now_s: float
     ) -> Transition:
         return Transition(
             key=followed.key,
             task_id=followed.task_id,
             previous=previous,
-            status=followed.seen[-1] if followed.seen else None,
+            status=followed.status,
             task=followed.task,
             elapsed=now_s - followed.started_s,
             error=error,

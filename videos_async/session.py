@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import time
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
 from videos_async._batch import Batch
@@ -21,12 +22,15 @@ from videos_async._fetch import ProgressHook
 from videos_async._guard import Guard
 from videos_async._input import Requests
 from videos_async._journal_writer import JournalWriters
+from videos_async._learning import Learner
 from videos_async._limiter import RateLimit
 from videos_async._plan import BatchOptions, DryRun, TransitionHook, Workshop, dry_run
+from videos_async._poll_pace import LearningPace, PollPace, TimerPace
+from videos_async._polling import AdaptivePolling, PollPolicy
 from videos_async._recorder import JournalRecorder, Recorder
 from videos_async._retry import RetryPolicy
 from videos_async._saving import Saving
-from videos_async._schedule import PollPolicy, Schedule
+from videos_async._schedule import Schedule
 from videos_async._settings import (
     check_hosts,
     find_api_key,
@@ -85,7 +89,8 @@ class VideosSession:
             the environment's ``VIDEOS_BASE_URL``, else the service's own.
         models: The models requests may name; extend or replace the built-in ones.
         timeouts: How long one exchange may take.
-        poll: When tasks are polled.
+        poll: When tasks are polled: by what the session learns of the service
+            (`AdaptivePolling`, the default), or on a simple timer (`PollPolicy`).
         retry: When calls are tried again, and which answers refuse.
         limit: How much of the service is used at most.
         downloads: How much downloads may take, and where they may go.
@@ -110,7 +115,7 @@ class VideosSession:
         base_url: str | None = None,
         models: Iterable[ModelSpec] = BUILTIN_MODELS,
         timeouts: Timeouts | None = None,
-        poll: PollPolicy | None = None,
+        poll: AdaptivePolling | PollPolicy | None = None,
         retry: RetryPolicy | None = None,
         limit: RateLimit | None = None,
         downloads: DownloadPolicy | None = None,
@@ -132,7 +137,9 @@ class VideosSession:
             find_api_root(base_url, os.environ, plain_http_hosts=plain_http_hosts)
         )
         self._models = _find_models(models)
-        self._poll = _policy("poll", poll, PollPolicy)
+        self._poll = _find_polling(poll)
+        # One for all batches and watches, which learn from each other.
+        self._learner = Learner(self._poll) if isinstance(self._poll, AdaptivePolling) else None
         self._retry = _policy("retry", retry, RetryPolicy)
         self._limit = _policy("limit", limit, RateLimit)
         policy = self._download_policy = _policy("downloads", downloads, DownloadPolicy)
@@ -238,7 +245,11 @@ class VideosSession:
             SessionClosed: The session is closed.
         """
         self.validate(request, key=key)
-        return await self._calls.submit(request, key=key)
+        task = await self._calls.submit(request, key=key)
+        if self._learner is not None:
+            now_s = asyncio.get_running_loop().time()
+            self._learner.accepted(task.id, request.model, request.mode, now_s)
+        return task
 
     @property
     def uncertain(self) -> tuple[SubmissionUncertain, ...]:
@@ -544,9 +555,29 @@ class VideosSession:
     def _judge(self, request: VideoRequest) -> tuple[Violation, ...]:
         return violations(request, self._models)
 
+    def _learned(self) -> dict[str, Any] | None:
+        """Give what was learned of the service as JSON data, or None on a simple timer."""
+        return None if self._learner is None else self._learner.snapshot()
+
+    def _take_up(self, learned: object) -> None:
+        """Take up what `_learned` gave in an earlier run; what cannot be read is logged."""
+        if self._learner is not None:
+            self._learner.restore(learned)
+
     def _schedule(self) -> Schedule:
+        if isinstance(self._poll, PollPolicy):
+            pace: PollPace = TimerPace(self._poll, self._random)
+        else:
+            assert self._learner is not None  # noqa: S101 - made beside the policy
+            pace = LearningPace(
+                self._learner, random=self._random, rate_per_s=self._calls.query_rate_per_s
+            )
         return Schedule(
-            poll=self._poll, retry=self._retry, budget=self._calls.budget, random=self._random
+            pace=pace,
+            patience=self._poll,
+            retry=self._retry,
+            budget=self._calls.budget,
+            random=self._random,
         )
 
     @staticmethod
@@ -623,6 +654,15 @@ def _policy(setting: str, given: _Policy | None, kind: type[_Policy]) -> _Policy
     if not isinstance(given, kind):
         problem = f"must be a {kind.__name__}(…), got {given!r}"
         raise ConfigurationError(setting=setting, problem=problem)
+    return given
+
+
+def _find_polling(given: object) -> AdaptivePolling | PollPolicy:
+    if given is None:
+        return AdaptivePolling()
+    if not isinstance(given, (AdaptivePolling, PollPolicy)):
+        problem = f"must be an AdaptivePolling(…) or a PollPolicy(…), got {given!r}"
+        raise ConfigurationError(setting="poll", problem=problem)
     return given
 
 

@@ -9,6 +9,7 @@ from typing import assert_type
 
 from videos_async import (
     BUILTIN_MODELS,
+    AdaptivePolling,
     Download,
     Key,
     ModelSpec,
@@ -76,6 +77,7 @@ async def settings() -> None:
         plain_http_hosts=["api.internal"],
     )
     assert_type(session.models, Mapping[str, ModelSpec])
+    VideosSession("key", poll=AdaptivePolling(max_queued_interval_s=900))
     await session.aclose()
 
 

@@ -1,0 +1,374 @@
+"""What a session has learned of the service, per model and mode, and what follows for its polls.
+
+A *cohort* is the tasks of one model and mode. It keeps two estimates, of how long they are queued
+and of how long they are processed, and from the second the ages to look at. How many looks those
+are is a matter of its *account*: a fixed interval would have made so many polls in the time that
+was covered, and so many were made. What is saved in a queue may be spent on those that are
+processed, and what was spent in excess is saved again.
+
+Belief begins with minutes, as the service says of itself: most tasks end within a few, a refusal
+for content at once. A cohort of which little is known believes what is known of its model.
+
+Pure: ages and instants in, gaps out.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from functools import cache
+from itertools import pairwise
+from statistics import NormalDist
+from typing import Any, Final, cast
+
+import attrs
+
+from videos_async._inspection import Inspections, inspections
+from videos_async._lifetimes import AGES_S, Lifetimes, age_between, share_at
+from videos_async._polling import AdaptivePolling
+from videos_async.models import Mode
+
+__all__ = ["Accepted", "Cohort", "Learner"]
+
+logger = logging.getLogger("videos_async")
+
+# --- what is believed before anything was seen ---------------------------------------------
+
+AT_ONCE_S: Final = 3.0
+"""What the service does at once it has done by this age."""
+
+_MEDIAN_S: Final = 150.0
+_SIGMA: Final = 0.7
+_NORMAL: Final = NormalDist()
+_PRIOR_WEIGHT: Final = 2.0
+_MODEL_WEIGHT: Final = 8.0
+
+
+def _log_even(age_s: float, low_s: float, high_s: float) -> float:
+    return min(1.0, math.log(max(age_s, low_s) / low_s) / math.log(high_s / low_s))
+
+
+def _processed_by(age_s: float) -> float:
+    minutes = _NORMAL.cdf(math.log(age_s / _MEDIAN_S) / _SIGMA) if age_s > 0 else 0.0
+    at_once = min(1.0, age_s / AT_ONCE_S)
+    return 0.90 * minutes + 0.06 * at_once + 0.04 * _log_even(age_s, 10.0, 4 * 3600.0)
+
+
+def _dequeued_by(age_s: float) -> float:
+    at_once = min(1.0, age_s / AT_ONCE_S)
+    return 0.6 * at_once + 0.15 * _log_even(age_s, 3, 60) + 0.25 * _log_even(age_s, 60, 86_400)
+
+
+def _masses(ended: Iterable[float], weight: float) -> tuple[float, ...]:
+    return tuple(weight * (late - early) for early, late in pairwise(ended))
+
+
+@cache
+def _priors() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Give what is believed of being queued and of being processed."""
+    return (
+        _masses(map(_dequeued_by, AGES_S), _PRIOR_WEIGHT),
+        _masses(map(_processed_by, AGES_S), _PRIOR_WEIGHT),
+    )
+
+
+# --- the account, and the price of a look --------------------------------------------------
+
+# Not all that the account allows is planned for, as it goes by guesses where an end fell.
+_THRIFT: Final = 1.01
+# What is saved or owed is spent or saved over so many tasks to come, and forgotten over more.
+_BALANCED_OVER: Final = 15.0
+_FORGOTTEN_OVER: Final = 400.0
+_MOST_OWED: Final = -150.0
+_MOST_SAVED: Final = 150.0
+
+# A look that brings the news half a second earlier on average is not worth making, however
+# many were saved.
+_CHEAPEST_S: Final = 0.5
+_DEAREST_S: Final = 100.0
+_USUAL_PRICE_S: Final = 5.0
+_MOST_CHANGE: Final = 2.0
+_APART: Final = 1.25
+_NEXT_TO_NONE: Final = 1e-4
+
+_REFRESHED_AFTER_S: Final = 2.0
+_REFRESHED_AFTER_SHARE: Final = 1 / 16
+
+
+@attrs.frozen
+class _Tables:
+    """When to look: within the means, and a little above them."""
+
+    dear: Inspections
+    generous: Inspections
+
+    @property
+    def looks(self) -> float:
+        return (self.dear.looks + self.generous.looks) / 2
+
+
+class Cohort:
+    """What is known of the tasks of one model and mode.
+
+    Args:
+        policy: The bounds of the intervals.
+        model: The name of the model, or None for tasks of which it is not known.
+        of_model: What is known of all tasks of the model, whatever their mode.
+    """
+
+    __slots__ = (
+        "_fresh",
+        "_interval_s",
+        "_is_stale",
+        "_of_model",
+        "_policy",
+        "_price_s",
+        "_refreshed_s",
+        "_tables",
+        "credit",
+        "model",
+        "processing",
+        "queued",
+    )
+
+    def __init__(
+        self, policy: AdaptivePolling, model: str | None, of_model: Cohort | None = None
+    ) -> None:
+        queued, processing = _priors()
+        self.model = model
+        self.queued = Lifetimes(queued)
+        self.processing = Lifetimes(processing)
+        self.credit = 0.0
+        """Polls that were saved, or are owed where it is below 0."""
+        self._policy = policy
+        self._of_model = of_model
+        self._interval_s = policy.mean_interval_s * _THRIFT
+        self._price_s = _USUAL_PRICE_S
+        self._tables: _Tables | None = None
+        self._is_stale = True
+        self._fresh = 0
+        self._refreshed_s = -math.inf
+
+    # --- what follows --------------------------------------------------------------------
+
+    def gap_s(self, age_s: float) -> float:
+        """Tell how long to wait with the next look at one that is processed for so long."""
+        tables = self._tables
+        if tables is None or self._is_stale:
+            tables = self._refreshed()
+        # The account decides between the two: tables come in steps, as looks do.
+        return (tables.generous if self.credit > 0 else tables.dear).gap_s(age_s)
+
+    def still_queued(self, age_s: float, later_s: float) -> float:
+        """Tell how likely one that is queued at an age still is later on."""
+        waits = 1 - share_at(self.queued.ended, age_s)
+        return (1 - share_at(self.queued.ended, later_s)) / waits if waits > 1e-9 else 1.0
+
+    def dequeue_age_s(self, low_s: float, high_s: float) -> float:
+        """Guess at which age one was taken from the queue, of which the bounds are known."""
+        return age_between(self.queued.ended, low_s, high_s)
+
+    # --- what is seen --------------------------------------------------------------------
+
+    def looked(self, covered_s: float) -> None:
+        """Book a look, and the time since the one before."""
+        credit = self.credit + covered_s / self._interval_s - 1
+        self.credit = min(max(credit, _MOST_OWED), _MOST_SAVED)
+
+    def dequeued_between(self, low_s: float, high_s: float) -> None:
+        """Take in that one was taken from the queue between two ages."""
+        if self._of_model is not None:
+            self._of_model.dequeued_between(low_s, high_s)
+        self.queued.observe(low_s, high_s)
+        self._fresh += 1
+
+    def ended_between(
+        self, low_s: float, high_s: float, now_s: float, *, seen_s: float = math.inf
+    ) -> None:
+        """Take in that one was processed for no less and no more than so long.
+
+        Args:
+            low_s: The least.
+            high_s: The most; infinity where it was lost from sight.
+            now_s: The time.
+            seen_s: The age up to which looks were booked; infinity where they are not.
+        """
+        if self._of_model is not None:
+            self._of_model.ended_between(low_s, high_s, now_s)
+        if seen_s < math.inf:
+            # The last gap was booked whole, and a fixed interval makes whole polls.
+            age_s = age_between(self.processing.ended, low_s, high_s)
+            interval_s = self._interval_s
+            self.credit += max(1, math.ceil(age_s / interval_s)) - seen_s / interval_s
+            self.credit *= 1 - 1 / _FORGOTTEN_OVER
+        self.processing.observe(low_s, high_s)
+        self._fresh += 1
+        if (
+            self._fresh > len(self.processing) * _REFRESHED_AFTER_SHARE
+            and now_s - self._refreshed_s > _REFRESHED_AFTER_S
+        ):
+            # Not at once: what is known of a model is mostly asked for through its modes.
+            self._is_stale = True
+            self._refreshed_s = now_s
+
+    # --- within --------------------------------------------------------------------------
+
+    def _refreshed(self) -> _Tables:
+        """Bring what is believed and the tables up to what was seen."""
+        of_model = self._of_model
+        self._fit(self.queued, None if of_model is None else of_model.queued)
+        self._fit(self.processing, None if of_model is None else of_model.processing)
+        self._fresh, self._is_stale = 0, False
+        if self._tables is not None:
+            # Looks go about as the root of the price. It comes nearer to what the means allow
+            # with every time, and until it is there the account keeps the balance.
+            means = self._looks_of_interval() + self.credit / _BALANCED_OVER
+            change = (self._tables.looks / max(means, 1.0)) ** 2
+            price_s = self._price_s * min(max(change, 1 / _MOST_CHANGE), _MOST_CHANGE)
+            self._price_s = min(max(price_s, _CHEAPEST_S), _DEAREST_S)
+        self._tables = _Tables(
+            dear=self._inspections(self._price_s * _APART),
+            generous=self._inspections(self._price_s / _APART),
+        )
+        return self._tables
+
+    @staticmethod
+    def _fit(own: Lifetimes, of_model: Lifetimes | None) -> None:
+        more = None
+        if of_model is not None and len(of_model) > len(own):
+            of_model.fit()
+            more = _masses(of_model.ended, min(_MODEL_WEIGHT, len(of_model) - len(own)))
+        own.fit(more)
+
+    def _looks_of_interval(self) -> float:
+        """How many looks a fixed interval makes while one is processed."""
+        looks, age_s, waiting = 0.0, 0.0, 1.0
+        while waiting > _NEXT_TO_NONE:
+            looks += waiting
+            age_s += self._interval_s
+            waiting = 1 - share_at(self.processing.ended, age_s)
+        return looks
+
+    def _inspections(self, price_s: float) -> Inspections:
+        return inspections(
+            self.processing.ended,
+            price_s=price_s,
+            floor_s=self._policy.min_interval_s,
+            ceiling_s=self._policy.max_interval_s,
+        )
+
+
+# --- the session ---------------------------------------------------------------------------
+
+_VERSION: Final = 1
+# Names come from the service as well: one that makes them up must not fill memory.
+_MOST_MODELS: Final = 32
+_MOST_ACCEPTED: Final = 1024
+
+
+@attrs.frozen(eq=False)
+class Accepted:
+    """A task that this session submitted."""
+
+    at_s: float
+    cohort: Cohort
+
+
+class Learner:
+    """What a session has learned, and hands on to all of its batches and watches."""
+
+    def __init__(self, policy: AdaptivePolling) -> None:
+        self.policy = policy
+        self._cohorts: dict[tuple[str | None, Mode | None], Cohort] = {}
+        self._models: set[str] = set()
+        self._accepted: OrderedDict[str, Accepted] = OrderedDict()
+
+    def cohort(self, model: str | None, mode: Mode | None) -> Cohort:
+        """Give what is known of tasks of a model and a mode, as far as either is known."""
+        found = self._cohorts.get((model, mode))
+        if found is not None:
+            return found
+        if model is None or (model not in self._models and len(self._models) >= _MOST_MODELS):
+            model = mode = None
+        else:
+            self._models.add(model)
+        of_model = None if mode is None else self.cohort(model, None)
+        return self._cohorts.setdefault((model, mode), Cohort(self.policy, model, of_model))
+
+    # --- tasks that are submitted in one place and watched in another --------------------
+
+    def accepted(self, task_id: str, model: str, mode: Mode, now_s: float) -> None:
+        """Take in that a task was accepted just now; the last thousand are remembered."""
+        self._accepted[task_id] = Accepted(now_s, self.cohort(model, mode))
+        if len(self._accepted) > _MOST_ACCEPTED:
+            self._accepted.popitem(last=False)
+
+    def recall(self, task_id: str) -> Accepted | None:
+        """Tell when a task was accepted, where that was here and not long ago."""
+        return self._accepted.get(task_id)
+
+    # --- from one run to the next --------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Give what was learned as plain JSON data of some kilobytes; see `restore`.
+
+        Returns:
+            A version, and for each cohort its model, its mode and what is remembered of its
+            tasks: flat lists of the edges, in seconds, between which they left a status.
+        """
+        cohorts = [
+            {
+                "model": model,
+                "mode": None if mode is None else mode.name,
+                "credit": round(cohort.credit, 2),
+                "queued": cohort.queued.snapshot(),
+                "processing": cohort.processing.snapshot(),
+            }
+            for (model, mode), cohort in self._cohorts.items()
+        ]
+        return {"version": _VERSION, "cohorts": cohorts}
+
+    def restore(self, data: object) -> None:
+        """Take up what an earlier run has learned, where nothing was learned here yet.
+
+        What is no such data, or that of another version, is logged and left alone: it is worth
+        some polls, and no error.
+        """
+        try:
+            whole = _mapping(data)
+            if whole["version"] != _VERSION:
+                logger.warning(
+                    "what was learned of the service is of version %r, not %d: it is not used",
+                    whole["version"],
+                    _VERSION,
+                )
+                return
+            for each in cast("Iterable[object]", whole["cohorts"]):
+                self._restore(_mapping(each))
+        except (KeyError, TypeError, ValueError, OverflowError) as flaw:
+            logger.warning("what was learned of the service cannot be read (%r): not used", flaw)
+
+    def _restore(self, data: Mapping[str, Any]) -> None:
+        model, mode = data["model"], data["mode"]
+        if not (model is None or isinstance(model, str)):
+            raise TypeError(f"a model is text, got {type(model).__name__}")
+        queued, processing = (
+            Lifetimes.readable(data["queued"]),
+            Lifetimes.readable(data["processing"]),
+        )
+        credit = float(data["credit"])
+        if not math.isfinite(credit):
+            raise ValueError(f"a credit is finite, got {credit}")
+        cohort = self.cohort(model, None if mode is None else Mode[mode])
+        if not len(cohort.queued) and not len(cohort.processing):
+            cohort.credit = min(max(credit, _MOST_OWED), _MOST_SAVED)
+            cohort.queued.restore(queued)
+            cohort.processing.restore(processing)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"must be an object, got {type(value).__name__}")
+    return cast("Mapping[str, Any]", value)

@@ -1,0 +1,294 @@
+"""When each task is looked at next: on a timer, or by what was learned.
+
+A *pace* is told what looks find and says how long to wait with the next one. The simple one draws
+an interval. The learning one keeps three rules:
+
+- A task that is *processed* is looked at when the table of its cohort says, by how long that has
+  lasted as far as is known.
+- A task that is *queued*, where queues are short, is taken to be processed soon, and looked at
+  when the table says. Where they are long and there is no order, it is looked at as often as it
+  takes to see it processed before it can have ended. Where there is order, it is looked at when
+  the front of the queue has come to it, and else at every ceiling.
+- Of a task whose past is not known, nothing can be predicted: it is looked at on average at the
+  interval that the service advises, until it changes its status.
+
+Every gap is jittered, kept between the bounds, and stretched where the tasks that wait would ask
+for more calls than the session may make.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from videos_async._followed import Followed
+from videos_async._learning import AT_ONCE_S, Cohort, Learner
+from videos_async._polling import PollPolicy
+from videos_async._queue_order import QueueLine
+from videos_async.models import Status
+
+__all__ = ["LearningPace", "PollPace", "TimerPace"]
+
+
+class PollPace(Protocol):
+    """Says when to look next; see the top of this file."""
+
+    floor_s: float
+
+    def added(self, followed: Followed, now_s: float) -> float:
+        """Begin with a task, and tell how long to wait with the first look at it."""
+        ...
+
+    def looked(self, followed: Followed, previous: Status | None, now_s: float) -> float:
+        """Take in that a task goes on, and tell how long to wait with the next look."""
+        ...
+
+    def again_s(self, followed: Followed, now_s: float) -> float:
+        """Tell how long to wait after a look that told nothing."""
+        ...
+
+    def ended(self, followed: Followed, previous: Status | None, now_s: float) -> None:
+        """Take in that a task was seen to have ended."""
+        ...
+
+    def lost(self, followed: Followed, now_s: float) -> None:
+        """Take in that a task is followed no more, although it goes on."""
+        ...
+
+    @property
+    def due_s(self) -> float | None:
+        """When `take` has a task to look at, whatever was said of it before."""
+        ...
+
+    def take(self, now_s: float) -> Followed | None:
+        """Give a task that has to be looked at now."""
+        ...
+
+
+class TimerPace:
+    """A jittered interval, whatever happens."""
+
+    def __init__(self, policy: PollPolicy, random: Callable[[], float]) -> None:
+        self.floor_s = 0.0
+        self._policy = policy
+        self._random = random
+
+    def added(self, followed: Followed, now_s: float) -> float:  # noqa: ARG002
+        """Draw an interval."""
+        return self._policy.interval_s(self._random)
+
+    def looked(
+        self,
+        followed: Followed,  # noqa: ARG002
+        previous: Status | None,  # noqa: ARG002
+        now_s: float,  # noqa: ARG002
+    ) -> float:
+        """Draw an interval."""
+        return self._policy.interval_s(self._random)
+
+    again_s = added
+
+    def ended(self, followed: Followed, previous: Status | None, now_s: float) -> None:
+        """Learn nothing."""
+
+    def lost(self, followed: Followed, now_s: float) -> None:
+        """Learn nothing."""
+
+    @property
+    def due_s(self) -> None:
+        """Nothing but the intervals."""
+        return
+
+    def take(self, now_s: float) -> None:
+        """Give nothing: all has its interval."""
+
+
+# One task in so many is looked at early, or it would never be known what happens there.
+_SCOUTS: Final = 1 / 24
+_JITTER: Final = 0.1
+_SHORT_QUEUE: Final = 0.5
+_BACKLOG_SHARE: Final = 4 / 3
+_UNKNOWN_FROM: Final = 2 / 3
+_UNKNOWN_TO: Final = 4 / 3
+
+
+class LearningPace:
+    """Looks where news is likely; one for each batch or watch, over what their session learned.
+
+    Args:
+        learner: What the session has learned.
+        random: Draws from 0 to 1.
+        rate_per_s: Tells how many looks a second the session may make, or None for any.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        *,
+        random: Callable[[], float],
+        rate_per_s: Callable[[], float | None],
+    ) -> None:
+        self._learner = learner
+        self._policy = learner.policy
+        self.floor_s = learner.policy.min_interval_s
+        self._random = random
+        self._rate_per_s = rate_per_s
+        self._lines: dict[str | None, QueueLine] = {}
+        self._tasks = 0
+
+    # --- events --------------------------------------------------------------------------
+
+    def added(self, followed: Followed, now_s: float) -> float:
+        """Begin with a task, and tell how long to wait with the first look at it."""
+        self._tasks += 1
+        known = None if followed.entered_s is not None else self._learner.recall(followed.task_id)
+        if known is not None:
+            followed.cohort = known.cohort
+            followed.entered_s = followed.looked_s = known.at_s
+        if followed.task is None:
+            return self._bounded(self._drawn(1, 3) * self.floor_s, self._policy.max_interval_s)
+        cohort = followed.cohort or self._place(followed)
+        if followed.status == Status.QUEUED:
+            self._line(cohort).join(followed)
+        elif known is not None:
+            self._dequeued(followed, cohort, now_s)
+        return self.again_s(followed, now_s)
+
+    def looked(self, followed: Followed, previous: Status | None, now_s: float) -> float:
+        """Take in that a task goes on, and tell how long to wait with the next look."""
+        cohort = followed.cohort or self._place(followed)
+        if followed.entered_s is not None:
+            cohort.looked(now_s - followed.looked_s)
+        if followed.status == Status.QUEUED:
+            self._line(cohort).still(followed, now_s)
+        elif previous == Status.QUEUED or (previous is None and followed.entered_s is not None):
+            self._dequeued(followed, cohort, now_s)
+        followed.looked_s = now_s
+        return self.again_s(followed, now_s)
+
+    def again_s(self, followed: Followed, now_s: float) -> float:
+        """Tell how long to wait with the next look, by what is known of a task."""
+        cohort = followed.cohort
+        if cohort is None or followed.entered_s is None:
+            gap_s = self._drawn(_UNKNOWN_FROM, _UNKNOWN_TO) * self._policy.mean_interval_s
+            return self._bounded(gap_s, self._policy.max_interval_s)
+        if followed.status == Status.QUEUED:
+            age_s = followed.looked_s - followed.entered_s
+            return self._queued_gap_s(followed, cohort, age_s, now_s)
+        gap_s = cohort.gap_s(now_s - followed.entered_s)
+        return self._bounded(self._jittered(gap_s), self._policy.max_interval_s)
+
+    def ended(self, followed: Followed, previous: Status | None, now_s: float) -> None:
+        """Take in that a task was seen to have ended."""
+        self._tasks -= 1
+        cohort, entered_s = followed.cohort, followed.entered_s
+        if cohort is None or entered_s is None:
+            return
+        cohort.looked(now_s - followed.looked_s)
+        was_never_seen = followed.looked_s == entered_s
+        if previous is None or previous == Status.QUEUED:
+            self._dequeued(followed, cohort, now_s)
+            entered_s = followed.entered_s or entered_s
+        low_s, seen_s = followed.looked_s - entered_s, now_s - entered_s
+        high_s = seen_s
+        if followed.status == Status.FAILED and was_never_seen:
+            # The service says of itself that it refuses for content at once. Should this one have
+            # failed later: once looks are made for those, that is seen.
+            high_s = min(seen_s, AT_ONCE_S)
+        cohort.ended_between(low_s, high_s, now_s, seen_s=seen_s)
+
+    def lost(self, followed: Followed, now_s: float) -> None:
+        """Take in that a task is followed no more, although it goes on."""
+        self._tasks -= 1
+        cohort, entered_s = followed.cohort, followed.entered_s
+        if cohort is None or entered_s is None or followed.task is None:
+            return
+        if followed.status == Status.QUEUED:
+            self._line(cohort).left(followed, now_s, is_served=False)
+        else:
+            cohort.ended_between(followed.looked_s - entered_s, math.inf, now_s)
+
+    # --- the front of a queue ------------------------------------------------------------
+
+    @property
+    def due_s(self) -> float | None:
+        """When `take` has a task to look at."""
+        due = [line.next_due_s(self.floor_s) for line in self._lines.values() if line.is_trusted]
+        return min((due_s for due_s in due if due_s is not None), default=None)
+
+    def take(self, now_s: float) -> Followed | None:
+        """Give a task to which the front of its queue has come."""
+        for line in self._lines.values():
+            due_s = line.next_due_s(self.floor_s)
+            if due_s is not None and due_s <= now_s:
+                return line.take()
+        return None
+
+    # --- within --------------------------------------------------------------------------
+
+    def _place(self, followed: Followed) -> Cohort:
+        request, task = followed.request, followed.task
+        if request is not None:
+            cohort = self._learner.cohort(request.model, request.mode)
+        else:
+            cohort = self._learner.cohort(None if task is None else task.model, None)
+        followed.cohort = cohort
+        return cohort
+
+    def _line(self, cohort: Cohort) -> QueueLine:
+        line = self._lines.get(cohort.model)
+        if line is None:
+            line = self._lines[cohort.model] = QueueLine()
+        return line
+
+    def _dequeued(self, followed: Followed, cohort: Cohort, now_s: float) -> None:
+        """Take in that a task was taken from the queue, and guess when."""
+        is_served = followed.status != Status.FAILED
+        guess_s = self._line(cohort).left(followed, now_s, is_served=is_served)
+        entered_s = followed.entered_s
+        if entered_s is None:
+            followed.entered_s = (followed.looked_s + now_s) / 2
+            return
+        low_s, high_s = followed.looked_s - entered_s, now_s - entered_s
+        if guess_s is None:
+            guess_s = entered_s + cohort.dequeue_age_s(low_s, high_s)
+        if is_served:
+            cohort.dequeued_between(low_s, high_s)
+        followed.entered_s = guess_s
+
+    def _queued_gap_s(
+        self, followed: Followed, cohort: Cohort, age_s: float, now_s: float
+    ) -> float:
+        """Tell how long to wait with one that was seen queued at an age."""
+        policy = self._policy
+        line = self._line(cohort)
+        if line.is_trusted:
+            gap_s = line.gap_s(followed, now_s)
+            if gap_s is None:
+                ceiling_s = policy.max_queued_interval_s
+                return self._bounded(self._drawn(1 - _JITTER, 1) * ceiling_s, ceiling_s)
+            return self._bounded(self._jittered(gap_s), policy.max_interval_s)
+        first_s = cohort.gap_s(0.0)
+        if cohort.still_queued(age_s, age_s + first_s) < _SHORT_QUEUE:
+            gap_s = cohort.dequeue_age_s(age_s, age_s + first_s) - age_s + first_s
+            if age_s == 0 and self._random() < _SCOUTS and gap_s > self.floor_s:
+                gap_s = self.floor_s * (gap_s / self.floor_s) ** self._random()
+        else:
+            gap_s = _BACKLOG_SHARE * policy.mean_interval_s
+        gap_s -= now_s - followed.looked_s
+        return self._bounded(self._jittered(gap_s), policy.max_interval_s)
+
+    def _bounded(self, gap_s: float, ceiling_s: float) -> float:
+        gap_s = max(self.floor_s, min(gap_s, ceiling_s))
+        rate_per_s = self._rate_per_s()
+        if rate_per_s is None:
+            return gap_s
+        # A rate that was learned in a storm is soon another: it must not put tasks to sleep.
+        return max(gap_s, min(self._tasks / rate_per_s, self._policy.max_queued_interval_s))
+
+    def _jittered(self, gap_s: float) -> float:
+        return gap_s * self._drawn(1 - _JITTER, 1 + _JITTER)
+
+    def _drawn(self, low: float, high: float) -> float:
+        return low + self._random() * (high - low)
