@@ -13,13 +13,25 @@ import attrs
 
 from benchmarks.polling_oracle import CEILING_S, best_inspections
 from benchmarks.polling_worlds import Life, World
-from videos_async import PollPolicy
+from videos_async import (
+    AdaptivePolling,
+    PollPolicy,
+    RetryPolicy,
+    Status,
+    VideoRequest,
+    VideoTask,
+)
+from videos_async._learning import Learner
+from videos_async._poll_pace import LearningPace
+from videos_async._retry import UNCHANGED, QueryVerdict, RetryBudget, Seen
+from videos_async._schedule import Poll, Schedule
 
-__all__ = ["Figures", "Tally", "backoff", "fixed", "oracle"]
+__all__ = ["Figures", "Tally", "adaptive", "backoff", "fixed", "oracle"]
 
 _BACKOFF_FROM_S: Final = 1.0
 _BACKOFF_TO_S: Final = 60.0
 _QUEUE_CEILING_S: Final = 600.0
+_HOUR_S: Final = 3600.0
 
 
 @attrs.frozen(kw_only=True)
@@ -157,3 +169,99 @@ def oracle(world: World, seed: int, looks: float) -> Figures:
 
 def _queue_looks(life: Life) -> int:
     return int((life.started_s - life.accepted_s) // _QUEUE_CEILING_S)
+
+
+def adaptive(world: World, seed: int, *, warm: bool) -> Figures:
+    """Look at each task when the library's learning policy says so.
+
+    Args:
+        world: The world.
+        seed: What it is drawn from.
+        warm: Whether each session has learned from another one of its kind before.
+    """
+    tally = Tally()
+    for number, lives in enumerate(sessions(world, seed)):
+        dice = random.Random(f"{seed}/{number}/dice")
+        learner = Learner(AdaptivePolling())
+        if warm:
+            _Session(_before(world.train(dice)), learner, dice, None).run()
+        _Session(lives, learner, dice, tally).run()
+        tally.end_session()
+    return tally.figures()
+
+
+def _before(lives: Sequence[Life]) -> list[Life]:
+    """Move lives into the time before 0: a clock does not run backwards."""
+    by_s = _HOUR_S + max(life.ended_s for life in lives)
+    return [
+        attrs.evolve(
+            life,
+            accepted_s=life.accepted_s - by_s,
+            started_s=life.started_s - by_s,
+            ended_s=life.ended_s - by_s,
+        )
+        for life in lives
+    ]
+
+
+class _Session:
+    """One session of the library's schedule, with a service in place of its sockets."""
+
+    def __init__(
+        self, lives: Sequence[Life], learner: Learner, dice: random.Random, tally: Tally | None
+    ) -> None:
+        self._lives = lives
+        self._tally = tally
+        self._schedule = Schedule(
+            pace=LearningPace(learner, random=dice.random, rate_per_s=lambda: None),
+            patience=learner.policy,
+            retry=RetryPolicy(),
+            budget=RetryBudget(),
+            random=dice.random,
+        )
+        self._request = VideoRequest(prompt="a kitten", duration=5)
+
+    def run(self) -> None:
+        """Submit all tasks and follow them to their ends."""
+        schedule = self._schedule
+        arriving = iter(enumerate(self._lives))
+        coming = next(arriving, None)
+        while coming is not None or not schedule.is_done:
+            due_s = schedule.due_s
+            if coming is not None and (due_s is None or coming[1].accepted_s <= due_s):
+                self._submit(*coming)
+                coming = next(arriving, None)
+                continue
+            assert due_s is not None
+            step = schedule.next(due_s)
+            if isinstance(step, Poll):
+                if self._tally is not None:
+                    self._tally.polled(due_s)
+                self._answer(step, due_s)
+
+    def _submit(self, number: int, life: Life) -> None:
+        now_s = life.accepted_s
+        task = VideoTask(id=str(number), status=Status.QUEUED, model="videos")
+        self._schedule.add(
+            number,
+            task,
+            now_s=now_s,
+            timeout_s=None,
+            accepted_s=now_s,
+            request=self._request,
+        )
+
+    def _answer(self, poll: Poll, now_s: float) -> None:
+        followed = poll.followed
+        life = self._lives[int(poll.task_id)]
+        status = Status.QUEUED
+        if now_s >= life.ended_s:
+            status = Status.FAILED if life.failed else Status.COMPLETED
+            if self._tally is not None:
+                self._tally.seen(life, now_s)
+        elif now_s >= life.started_s:
+            status = Status.PROCESSING
+        verdict: QueryVerdict = UNCHANGED
+        if status != followed.status:
+            verdict = Seen(task=VideoTask(id=poll.task_id, status=status, model="videos"))
+        self._schedule.handle(poll, verdict, now_s)

@@ -62,7 +62,7 @@ class World:
         cdfs: The true distributions of the time of processing, one for each era.
         changes_at_s: When the second era begins, for tasks accepted from then on.
         sessions: How many sessions are simulated.
-        is_queued: Whether tasks wait for a slot.
+        order: In which order tasks that wait for a slot get one, or None where none waits.
     """
 
     name: str
@@ -71,7 +71,17 @@ class World:
     cdfs: Sequence[Cdf]
     sessions: int
     changes_at_s: float = math.inf
-    is_queued: bool = False
+    order: Order | None = None
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether tasks wait for a slot."""
+        return self.order is not None
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether they get one in the order of their acceptance."""
+        return self.order is Order.FIRST_IN_FIRST_OUT
 
     def era(self, life: Life) -> int:
         """Tell which of the distributions a task's is."""
@@ -200,7 +210,7 @@ def _saturated_world(tasks: int, order: Order) -> World:
         train=partial(_saturated, tasks=min(tasks, 400), order=order, processing=processing),
         cdfs=processing.cdfs(),
         sessions=1 if tasks > 1_000 else 2,
-        is_queued=True,
+        order=order,
     )
 
 

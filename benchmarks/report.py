@@ -6,10 +6,11 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -40,6 +41,7 @@ class Row:
         limit: The most that `ratio` may be, or `ours` without a floor; None where it is told for
             information.
         note: What a reader has to know beside it.
+        numbers: More of what was measured, for the file alone.
     """
 
     what: str
@@ -50,6 +52,7 @@ class Row:
     spread: float | None = None
     limit: float | None = None
     note: str = ""
+    numbers: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
 
     @property
     def reached(self) -> bool | None:
