@@ -49,11 +49,13 @@ async def test_two_thousand_prompts_at_a_hostile_service_with_three_kills(
             "input": "list",
             "count": PROMPTS,
             "death": None,
+            # So that the pauses which the service asks for take a twentieth of their time.
+            "speed": 20,
         }
         for paid in KILLED_AT:
             pid = await clients.ask(f"run {json.dumps(told)}")
-            while emulator.ledger.billed < paid:
-                # Another process is waited for: it has no event to offer.
+            # Another process is waited for, which has no event to offer.
+            while emulator.ledger.billed < paid:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             os.kill(pid, signal.SIGKILL)
             assert await clients.ask(f"wait {pid}") == KILLED

@@ -26,9 +26,11 @@ from videos_async._calls import Intent
 from videos_async._download import Download
 from videos_async._input import Input, Requests
 from videos_async._journal_writer import Haste, JournalWriter, JournalWriters
+from videos_async._learning import Learner
 from videos_async._rows import key_to_text, request_to_text
 from videos_async._states import IN_PROGRESS, JournalEntry, KeyState, SavedFile
 from videos_async.errors import (
+    AccountRefused,
     InvalidRequest,
     JournalWriteFailed,
     Key,
@@ -47,6 +49,8 @@ __all__ = ["JournalRecorder", "Pulled", "Recorder", "download_of", "replayed"]
 
 StagingCall: TypeAlias = Callable[[Download], Awaitable[None]]
 
+# What was learned since is lost with a process that is killed: it costs some polls.
+_REMEMBERED_EVERY_S: Final = 60.0
 _PLANNED_AT_ONCE: Final = 256
 _TAKEN_UP: Final = frozenset(KeyState) - {KeyState.PLANNED, KeyState.INTENT}
 
@@ -132,6 +136,7 @@ class JournalRecorder(Recorder):
         writers: The journals that are open in this session.
         may_create: Whether the journal may be new.
         is_partial: Whether the batch has to do with the keys of its input alone.
+        learner: Learns when tasks end, and goes on where an earlier run was; or None.
     """
 
     def __init__(
@@ -142,6 +147,7 @@ class JournalRecorder(Recorder):
         writers: JournalWriters,
         may_create: bool,
         is_partial: bool = False,
+        learner: Learner | None = None,
     ) -> None:
         super().__init__(() if requests is None else requests)
         self._has_length = isinstance(requests, Sized)
@@ -149,6 +155,8 @@ class JournalRecorder(Recorder):
         self._writers = writers
         self._may_create = may_create
         self._is_partial = is_partial
+        self._learner = learner
+        self._remembered_at = time.monotonic()
         self._opened: JournalWriter | None = None
         self._is_fresh = True
         self._is_closed = False
@@ -191,6 +199,10 @@ class JournalRecorder(Recorder):
             # Before anything is added: what has a later number is of this run.
             self._batch_id, self._revision = await writer.call(writer.database.bearings)
             self._is_fresh = self._revision == 0
+            if self._learner is not None and not self._is_fresh:
+                facts = await writer.call(writer.database.facts)
+                if "learned" in facts:
+                    self._learner.restore(facts["learned"])
             if self._has_length:
                 await self._plan()
             if self._is_partial:
@@ -208,8 +220,10 @@ class JournalRecorder(Recorder):
         return None
 
     async def _release(self) -> None:
-        writer, self._opened = self._opened, None
+        writer = self._opened
         if writer is not None:
+            self._remember()
+            self._opened = None
             writer.on_failure.discard(self.on_failure)
             for key in self._claimed:
                 writer.disclaim(key)
@@ -409,8 +423,17 @@ class JournalRecorder(Recorder):
         after = _after(entry, change, time.time())
         if after is not entry or change.key in self._unwritten:
             self._put(after)
-        if change.is_end and is_last:
-            del self._live[change.key]
+        if change.is_end:
+            if time.monotonic() - self._remembered_at > _REMEMBERED_EVERY_S:
+                self._remember()
+            if is_last:
+                del self._live[change.key]
+
+    def _remember(self) -> None:
+        """Write down what was learned of the service, for the polls of a later run."""
+        self._remembered_at = time.monotonic()
+        if self._learner is not None and self._writer.failure is None:
+            self._writer.write_facts({"learned": self._learner.snapshot()})
 
     def follow(self, entry: JournalEntry) -> None:
         """Expect more of a key that was taken up."""
@@ -467,12 +490,13 @@ def _after(entry: JournalEntry, change: Transition, now: float) -> JournalEntry:
     error = change.error
     if isinstance(error, SubmissionUncertain):
         return entry.doubt(error, now)
+    if isinstance(error, (AccountRefused, NotSubmitted)):
+        # Not billed, and nothing is wrong with the request: the next run may send it.
+        return entry.retract(now) if entry.state is KeyState.INTENT else entry
     if isinstance(error, SubmissionRefused):
         return entry.refuse(error, now)
     if isinstance(error, InvalidRequest):
         return entry.reject(error, now)
-    if isinstance(error, NotSubmitted):
-        return entry.retract(now) if entry.state is KeyState.INTENT else entry
     task = change.task
     if task is None or entry.state not in IN_PROGRESS or task is entry.task:
         # A deadline, say: it goes on at the service, and so it does here.

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
 from videos_async._batch import Batch
@@ -347,6 +347,7 @@ class VideosSession:
             writers=self._journals,
             may_create=True,
             is_partial=True,
+            learner=self._learner,
         )
         async with self._batch(recorder, BatchOptions(timeout=timeout)) as transitions:
             async for change in transitions:
@@ -457,7 +458,11 @@ class VideosSession:
         if journal is None:
             return self._batch(Recorder(requests), options, saving)
         recorder = JournalRecorder(
-            requests, path=_place(journal), writers=self._journals, may_create=True
+            requests,
+            path=_place(journal),
+            writers=self._journals,
+            may_create=True,
+            learner=self._learner,
         )
         return self._batch(recorder, options, saving)
 
@@ -492,7 +497,11 @@ class VideosSession:
             on_transition=on_transition,
         )
         recorder = JournalRecorder(
-            None, path=_place(journal), writers=self._journals, may_create=False
+            None,
+            path=_place(journal),
+            writers=self._journals,
+            may_create=False,
+            learner=self._learner,
         )
         return self._batch(recorder, options, self._saving(download_to, on_existing))
 
@@ -554,15 +563,6 @@ class VideosSession:
 
     def _judge(self, request: VideoRequest) -> tuple[Violation, ...]:
         return violations(request, self._models)
-
-    def _learned(self) -> dict[str, Any] | None:
-        """Give what was learned of the service as JSON data, or None on a simple timer."""
-        return None if self._learner is None else self._learner.snapshot()
-
-    def _take_up(self, learned: object) -> None:
-        """Take up what `_learned` gave in an earlier run; what cannot be read is logged."""
-        if self._learner is not None:
-            self._learner.restore(learned)
 
     def _schedule(self) -> Schedule:
         if isinstance(self._poll, PollPolicy):

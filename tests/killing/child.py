@@ -25,11 +25,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from videos_async import Batch, PollPolicy, RetryPolicy, VideoRequest, VideosSession, journal
+from tests.scaled_clock import scaled_loop
+from videos_async import (
+    Batch,
+    DownloadPolicy,
+    PollPolicy,
+    RetryPolicy,
+    VideoRequest,
+    VideosSession,
+    journal,
+)
 
 __all__ = ["prompt_of"]
 
-_LIFE_LIMIT_S: Final = 120
+_LIFE_LIMIT_S: Final = 240
 _QUICK_POLLS: Final = PollPolicy(min_interval_s=0.02, max_interval_s=0.04)
 _QUICK_RETRIES: Final = RetryPolicy(base_s=0.01, cap_s=0.05)
 
@@ -59,7 +68,11 @@ def _batch(session: VideosSession, told: dict[str, Any]) -> Batch:
 async def _follow(told: dict[str, Any]) -> list[str]:
     async with (
         VideosSession(
-            told["api_key"], base_url=told["base_url"], poll=_QUICK_POLLS, retry=_QUICK_RETRIES
+            told["api_key"],
+            base_url=told["base_url"],
+            poll=_QUICK_POLLS,
+            retry=_QUICK_RETRIES,
+            downloads=DownloadPolicy(parallel=16),
         ) as session,
         _batch(session, told) as batch,
     ):
@@ -122,11 +135,11 @@ def _run(told: dict[str, Any]) -> int:
     try:
         if told["death"] is not None:
             _arm(told["death"])
-        ended = asyncio.run(_follow(told))
+        with asyncio.Runner(loop_factory=scaled_loop(told.get("speed", 1))) as runner:
+            ended = runner.run(_follow(told))
         gc.collect()
         complaints += [f"left open: {one}" for one in _descriptors() - held]
-        if complaints:
-            raise AssertionError("; ".join(complaints))
+        assert not complaints, "; ".join(complaints)
         Path(told["log"]).with_suffix(".ends").write_text("\n".join(ended), encoding="utf-8")
     except BaseException:  # noqa: BLE001 - it is told, and the code says so
         Path(told["log"]).write_text(traceback.format_exc(), encoding="utf-8")
