@@ -12,7 +12,10 @@ one, the other two are paid for once and completed: one task's trouble never end
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
 from collections.abc import AsyncIterator, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +28,8 @@ from videos_async import (
     DownloadError,
     DownloadIncomplete,
     End,
+    Journal,
+    KeyState,
     QueryFailed,
     RateLimit,
     SubmissionUncertain,
@@ -509,3 +514,116 @@ async def test_download_from_a_port_that_refuses(
     assert files_in(tmp_path) == []
     await emulator.advance(10_000)
     assert (await session.download(task, tmp_path / "kitten.mp4")).is_verified
+
+
+# --- the journal ---------------------------------------------------------------------------
+
+SETTLED: Final[dict[End, KeyState]] = {
+    End.COMPLETED: KeyState.COMPLETED,
+    End.REFUSED: KeyState.REFUSED,
+    # Certainly not accepted: it is sent by the next run.
+    End.NOT_SUBMITTED: KeyState.PLANNED,
+}
+
+
+@pytest.mark.parametrize("row", SUBMISSIONS, ids=ids(SUBMISSIONS))
+async def test_journal_of_a_struck_submission_is_resumed_without_paying_again(
+    emulator: VideosEmulator, session: VideosSession, tmp_path: Path, row: Row
+) -> None:
+    emulator.faults.add(f"{row.fault} on=submit prompt='{STRUCK}'")
+    journal = tmp_path / "run.sqlite"
+    requests = [(prompt, request(prompt)) for prompt in (STRUCK, *SPARED)]
+    async with session.batch(requests, timeout=7200, journal=journal) as transitions:
+        first = {change.key: change.end async for change in transitions if change.is_end}
+    assert first[STRUCK] is row.end
+    async with Journal(journal) as opened:
+        entry = await opened.find(STRUCK)
+    assert entry is not None
+    if row.end is End.UNCERTAIN:
+        assert entry.state in {KeyState.UNCERTAIN, KeyState.ID_LOST}
+    else:
+        assert entry.state is SETTLED[row.end]
+
+    emulator.faults.clear()
+    async with session.resume(journal, timeout=7200) as transitions:
+        again = {change.key: change async for change in transitions if change.is_end}
+
+    is_sent_now = row.end is End.NOT_SUBMITTED
+    assert again[STRUCK].end is (End.COMPLETED if is_sent_now else row.end)
+    assert again[STRUCK].is_replayed is not is_sent_now
+    assert emulator.billed_for(STRUCK) == row.billed + is_sent_now
+    assert [again[prompt].is_replayed for prompt in SPARED] == [True] * len(SPARED)
+    emulator.assert_paid_once(*SPARED)
+
+
+STRUCK_LATER: Final = [row for row in POLLS if " on=" not in row.fault]
+
+
+@pytest.mark.parametrize("row", STRUCK_LATER, ids=ids(STRUCK_LATER))
+async def test_journal_of_a_batch_left_before_struck_polls_is_resumed_to_the_same_end(
+    emulator: VideosEmulator, session: VideosSession, tmp_path: Path, row: Row
+) -> None:
+    journal = tmp_path / "run.sqlite"
+    requests = [(prompt, request(prompt)) for prompt in (STRUCK, *SPARED)]
+    async with session.batch(requests, journal=journal) as transitions:
+        accepted = {change.key: change.task_id async for change in taken(transitions, 3)}
+    emulator.faults.add(f"{row.fault} on=query prompt='{STRUCK}'")
+
+    async with session.resume(journal, timeout=7200) as transitions:
+        ends = {change.key: change async for change in transitions if change.is_end}
+
+    assert {key: change.task_id for key, change in ends.items()} == accepted
+    assert ends[STRUCK].end is row.end
+    emulator.assert_paid_once(STRUCK, *SPARED)
+
+
+async def taken(stream: AsyncIterator[Transition], count: int) -> AsyncIterator[Transition]:
+    """Take so many from a stream and leave the rest."""
+    for _ in range(count):
+        yield await anext(stream)
+
+
+async def test_journal_keeps_planned_what_a_refused_account_kept_from_being_sent(
+    emulator: VideosEmulator, session: VideosSession, tmp_path: Path
+) -> None:
+    emulator.faults.add("status 402 on=submit")
+    journal = tmp_path / "run.sqlite"
+    requests = [(prompt, request(prompt)) for prompt in (STRUCK, *SPARED)]
+    async with session.batch(requests, journal=journal) as transitions:
+        ends = [change.end async for change in transitions if change.is_end]
+    assert set(ends) <= {End.REFUSED, End.NOT_SUBMITTED}
+    assert emulator.billed == 0
+
+    emulator.faults.clear()
+    async with session.resume(journal) as transitions:
+        ends = [change.end async for change in transitions if change.is_end]
+    assert ends == [End.COMPLETED] * len(requests)
+    emulator.assert_paid_once(STRUCK, *SPARED)
+
+
+def learned(journal: Path) -> object:
+    """Read what a journal keeps of the service's ways."""
+    with closing(sqlite3.connect(journal)) as connection:
+        (told,) = connection.execute("SELECT value FROM facts WHERE name = 'learned'").fetchone()
+    return json.loads(told)
+
+
+async def test_journal_brings_what_was_learned_of_the_service_to_the_next_session(
+    emulator: VideosEmulator, session: VideosSession, tmp_path: Path
+) -> None:
+    journal = tmp_path / "run.sqlite"
+    requests = [(number, request(f"take {number}")) for number in range(30)]
+    async with session.batch(requests, journal=journal) as transitions:
+        async for _ in transitions:
+            pass
+    before = learned(journal)
+    assert isinstance(before, dict)
+    assert before["cohorts"]
+    # It has nothing to do but to write down what it knows, which is what it was told.
+    async with (
+        VideosSession(emulator.api_key, base_url=emulator.base_url) as another,
+        another.resume(journal) as transitions,
+    ):
+        async for _ in transitions:
+            pass
+    assert learned(journal) == before
