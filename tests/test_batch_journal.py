@@ -216,6 +216,25 @@ async def test_a_key_given_twice_harms_nothing_of_the_first(
     assert await states_of(path) == {KeyState.COMPLETED: 1}
 
 
+@pytest.mark.parametrize("given", [list, iter], ids=["list", "iterator"])
+async def test_a_request_that_no_json_holds_is_told_and_not_written_down(
+    given: Callable[[Any], Any], path: Path
+) -> None:
+    requests = [("odd", request("a", extra={"what": object()})), *keyed("b")]
+    async with quick_service() as (emulator, session):
+        for _ in range(2):
+            async with session.batch(given(requests), journal=path) as batch:
+                ends = await ends_of(batch)
+            assert {key: end.end for key, end in ends.items()} == {
+                "odd": End.INVALID,
+                "b": End.COMPLETED,
+            }
+        assert emulator.ledger.billed == 1
+    assert await states_of(path) == {KeyState.COMPLETED: 1}
+    async with Journal(path) as journal:
+        assert await journal.is_input_complete()
+
+
 # --- a batch that is left ------------------------------------------------------------------
 
 

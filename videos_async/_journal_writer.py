@@ -216,14 +216,21 @@ class JournalWriter:
         self._under_way, self._pending = self._pending, []
         facts, self._facts = self._facts, {}
         self._idle.clear()
-        done = self._loop.run_in_executor(
-            self._thread, self._database.write, self._under_way, facts
-        )
-        done.add_done_callback(partial(self._flushed, facts))
+        # Without the two futures that an executor's call has on its way back: this is the hot path.
+        self._thread.submit(self._commit, self._under_way, facts)
 
-    def _flushed(self, facts: dict[str, Any], done: asyncio.Future[None]) -> None:
+    def _commit(self, group: list[_Pending], facts: dict[str, Any]) -> None:
+        """Write a group, on the thread."""
+        error: BaseException | None = None
+        try:
+            self._database.write(group, facts)
+        except BaseException as raised:  # noqa: BLE001 - told on the loop
+            error = raised
+        with suppress(RuntimeError):  # nobody wants to know any more: the loop is closed
+            self._loop.call_soon_threadsafe(self._flushed, facts, error)
+
+    def _flushed(self, facts: dict[str, Any], error: BaseException | None) -> None:
         group, self._under_way = self._under_way, []
-        error = done.exception()
         failure = self.failure = None if error is None else self._failure(error)
         for pending in group:
             pending.is_settled, pending.failure = True, failure

@@ -260,13 +260,14 @@ class JournalRecorder(Recorder):
             return None
         if self._flawed:
             return self._flawed.popleft()
-        async with self._turn:
-            if not self._planned and not self._is_all_planned_pulled:
-                await self._read_planned()
-            if self._planned:
-                entry = self._planned.popleft()
-                self._live[entry.key] = entry
-                return Pulled(entry.key, entry.request, None)
+        if not self._planned and not self._is_all_planned_pulled:
+            async with self._turn:
+                if not self._planned and not self._is_all_planned_pulled:
+                    await self._read_planned()
+        if self._planned:
+            entry = self._planned.popleft()
+            self._live[entry.key] = entry
+            return Pulled(entry.key, entry.request, None)
         return await self._pull_from_input()
 
     async def _read_planned(self) -> None:
@@ -291,7 +292,7 @@ class JournalRecorder(Recorder):
     async def _pull_from_input(self) -> Pulled | None:
         while (pulled := await super().pull()) is not None:
             key, request, flaw = pulled
-            if flaw is not None or not _is_writable(request):
+            if flaw is not None:
                 return pulled
             if not await self._is_known(key, request):
                 now = time.time()
@@ -307,7 +308,7 @@ class JournalRecorder(Recorder):
 
     async def _is_known(self, key: Key, request: VideoRequest) -> bool:
         """Tell whether the journal has a key already, and see to it that it means the same."""
-        if self._is_fresh:
+        if self._is_fresh or not _is_writable(request):
             return False
         writer = self._writer
         try:
@@ -404,10 +405,13 @@ class JournalRecorder(Recorder):
         """Write down what was observed."""
         entry = self._live.get(change.key)
         if entry is None:
-            # A request that JSON cannot hold, or one that had ended before.
+            # One of a list that JSON cannot hold, or one that had ended before.
             return
         after = _after(entry, change, time.time())
-        if after is not entry or change.key in self._unwritten:
+        if after.state is KeyState.INVALID and not _is_writable(entry.request):
+            # It has no row, and can have none.
+            self._written(entry.key)
+        elif after is not entry or change.key in self._unwritten:
             self._put(after)
         if change.is_end and is_last:
             del self._live[change.key]
