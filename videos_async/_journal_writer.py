@@ -15,10 +15,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, Self, TypeVar
@@ -30,7 +29,7 @@ from videos_async._database import Database, Write
 from videos_async._states import JournalEntry
 from videos_async.errors import JournalLocked, JournalWriteFailed, Key
 
-__all__ = ["Haste", "JournalWriter", "JournalWriters"]
+__all__ = ["JournalWriter", "JournalWriters"]
 
 logger = logging.getLogger("videos_async")
 
@@ -51,13 +50,6 @@ class _Pending(Write):
     waiter: asyncio.Future[None] | None = None
     is_settled: bool = False
     failure: JournalWriteFailed | None = None
-
-
-class Haste(Enum):
-    """How long an entry may be on its way to the disk."""
-
-    SOON = "a tenth of a second"
-    NOW = "as long as a commit takes: it holds an id that stands nowhere else"
 
 
 class JournalWriter:
@@ -125,15 +117,29 @@ class JournalWriter:
 
     # --- writing -------------------------------------------------------------------------
 
-    def write(
-        self, entry: JournalEntry, *, is_new: bool = False, haste: Haste = Haste.SOON
-    ) -> None:
-        """Write an entry without waiting for it; one that cannot be written is kept."""
-        self._pending.append(_Pending(entry, is_new, is_only_copy=haste is Haste.NOW))
-        if haste is Haste.NOW:
-            self._flush_soon()
-        elif self._timer is None:
+    def write(self, entry: JournalEntry, *, is_new: bool = False) -> None:
+        """Write an entry some time soon; one that cannot be written is kept."""
+        self._pending.append(_Pending(entry, is_new))
+        if self._timer is None:
             self._wake(_DELAY_S)
+
+    def write_at_once(self, entry: JournalEntry) -> Callable[[], Awaitable[None]]:
+        """Write an entry with the next commit: it holds an id that stands nowhere else.
+
+        Returns:
+            What returns, for one who waits, once it is on the disk, or could not be written and
+            is kept.
+        """
+        pending = _Pending(entry, is_new=False, is_only_copy=True)
+        self._pending.append(pending)
+        self._flush_soon()
+        return partial(self._attempted, pending)
+
+    async def _attempted(self, pending: _Pending) -> None:
+        if not pending.is_settled:
+            pending.waiter = self._loop.create_future()
+            with suppress(JournalWriteFailed):
+                await pending.waiter
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Write facts about the journal some time soon, not before what is pending now."""

@@ -25,7 +25,7 @@ import anyio.lowlevel
 from videos_async._calls import Intent
 from videos_async._download import Download
 from videos_async._input import Input, Requests
-from videos_async._journal_writer import Haste, JournalWriter, JournalWriters
+from videos_async._journal_writer import JournalWriter, JournalWriters
 from videos_async._rows import key_to_text, request_to_text
 from videos_async._states import IN_PROGRESS, JournalEntry, KeyState, SavedFile
 from videos_async.errors import (
@@ -106,8 +106,18 @@ class Recorder:
         """Tell what marks the create calls of one key as one and the same."""
         return _digest(self._batch_id, key, 0)
 
-    def accepted(self, key: Key, task: VideoTask) -> None:
-        """Write down the id of what was paid for."""
+    def accepted(
+        self,
+        key: Key,  # noqa: ARG002 - of a batch with a journal
+        task: VideoTask,  # noqa: ARG002 - as above
+    ) -> Callable[[], Awaitable[None]] | None:
+        """Write down the id of what was paid for.
+
+        Returns:
+            What returns once that is on the disk, or could not be brought there; None where
+            nothing is written down.
+        """
+        return None
 
     def note(self, change: Transition, *, is_last: bool = True) -> None:
         """Write down what was observed; `is_last` where nothing follows on an end."""
@@ -392,14 +402,14 @@ class JournalRecorder(Recorder):
         if entry.state is KeyState.INTENT:
             self._put(entry.retract(time.time()))
 
-    def accepted(self, key: Key, task: VideoTask) -> None:
+    def accepted(self, key: Key, task: VideoTask) -> Callable[[], Awaitable[None]]:
         """Write down the id of what was paid for; one that cannot be written is kept.
 
         It is on its way to the disk when this returns, and there before the next intent of
         whoever submitted it: each submitter leaves one key in doubt at most.
         """
         entry = self._live[key] = self._live[key].accept(task, time.time())
-        self._writer.write(entry, haste=Haste.NOW)
+        return self._writer.write_at_once(entry)
 
     def note(self, change: Transition, *, is_last: bool = True) -> None:
         """Write down what was observed."""
