@@ -317,13 +317,12 @@ async def billed_for(emulator: VideosEmulator, prompt: str) -> None:
 
 
 async def test_an_id_that_is_told_is_on_the_disk(path: Path) -> None:
-    async with quick_service() as (_, session):
-        async with session.batch(numbered(20), journal=path) as batch:
-            async for change in batch:
-                if change.previous is None:
-                    # Over a connection of its own: what is not committed is not seen.
-                    entries = await entries_of(path)
-                    assert entries[change.key].task_id == change.task_id is not None
+    async with quick_service() as (_, session), session.batch(numbered(20), journal=path) as batch:
+        async for change in batch:
+            if change.previous is None:
+                # Over a connection of its own: what is not committed is not seen.
+                entries = await entries_of(path)
+                assert entries[change.key].task_id == change.task_id is not None
 
 
 # --- single requests that share a journal --------------------------------------------------
