@@ -106,7 +106,7 @@ async def test_what_is_not_sent_stays_planned_and_is_sent_when_resumed(path: Pat
     assert Counter(end.is_replayed for end in ends.values()) == {True: 4, False: 6}
 
 
-async def test_after_a_refused_account_the_rest_stays_planned(path: Path) -> None:
+async def test_what_a_refused_account_kept_from_being_sent_stays_planned(path: Path) -> None:
     is_funded = False
 
     async def respond(sent: Request) -> tuple[int, dict[str, Any]]:
@@ -119,10 +119,8 @@ async def test_after_a_refused_account_the_rest_stays_planned(path: Path) -> Non
         async with session.batch(list(numbered(6)), journal=path) as batch:
             await ends_of(batch)
         before = await states_of(path)
-        assert before == {KeyState.COMPLETED: 2, KeyState.REFUSED: 1, KeyState.PLANNED: 3}
+        assert before == {KeyState.COMPLETED: 2, KeyState.PLANNED: 4}
         is_funded = True
-        async with Journal(path) as journal:
-            await journal.rearm(["2"])
         async with session.resume(path) as batch:
             await ends_of(batch)
     assert await states_of(path) == {KeyState.COMPLETED: 6}
@@ -216,6 +214,25 @@ async def test_a_key_given_twice_harms_nothing_of_the_first(
     assert await states_of(path) == {KeyState.COMPLETED: 1}
 
 
+@pytest.mark.parametrize("given", [list, iter], ids=["list", "iterator"])
+async def test_a_request_that_no_json_holds_is_told_and_not_written_down(
+    given: Callable[[Any], Any], path: Path
+) -> None:
+    requests = [("odd", request("a", extra={"what": object()})), *keyed("b")]
+    async with quick_service() as (emulator, session):
+        for _ in range(2):
+            async with session.batch(given(requests), journal=path) as batch:
+                ends = await ends_of(batch)
+            assert {key: end.end for key, end in ends.items()} == {
+                "odd": End.INVALID,
+                "b": End.COMPLETED,
+            }
+        assert emulator.ledger.billed == 1
+    assert await states_of(path) == {KeyState.COMPLETED: 1}
+    async with Journal(path) as journal:
+        assert await journal.is_input_complete()
+
+
 # --- a batch that is left ------------------------------------------------------------------
 
 
@@ -295,6 +312,15 @@ async def billed_for(emulator: VideosEmulator, prompt: str) -> None:
     """Wait until a prompt is paid for."""
     while not emulator.ledger.billed_for(prompt):
         await anyio.lowlevel.checkpoint()
+
+
+async def test_an_id_that_is_told_is_on_the_disk(path: Path) -> None:
+    async with quick_service() as (_, session), session.batch(numbered(20), journal=path) as batch:
+        async for change in batch:
+            if change.previous is None:
+                # Over a connection of its own: what is not committed is not seen.
+                entries = await entries_of(path)
+                assert entries[change.key].task_id == change.task_id is not None
 
 
 # --- single requests that share a journal --------------------------------------------------

@@ -31,10 +31,10 @@ PUT: Final = "videos_async._database:Database._put"
 # Where a kill leaves nothing in doubt, and where what is in flight is.
 CERTAIN: Final[dict[str, Death | Kill]] = {
     "while the journal is created": Death("videos_async._journal_file:_sync", "before", 1),
-    "while the input is planned": Death(PUT, "after", 5),
+    "while the input is planned": Death(PUT, "after", 1),
     "after the input is planned": Death("videos_async._database:Database.plan", "after", 1),
     "before the first intent": Death(DECLARE, "before", 1),
-    "while the first intent is committed": Death(PUT, "after", 21),
+    "while the first intent is committed": Death(PUT, "after", 2),
 }
 DOUBTFUL: Final[dict[str, Death | Kill]] = {
     "before a later intent": Death(DECLARE, "before", 12),

@@ -66,7 +66,7 @@ LAYERS: Final = (
     ("_transport", "_reading", "_file_destination", "_object_store", "_sink", "_database"),
     ("_calls", "_fetch", "_follow", "_input", "_targets", "_journal_writer"),
     ("_downloads", "_recorder", "journal"),
-    ("_posting", "_saving"),
+    ("_posting", "_saving", "_homecoming"),
     ("_plan",),
     ("_watch", "_batch"),
     ("session",),

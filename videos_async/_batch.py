@@ -21,6 +21,7 @@ import anyio
 import attrs
 
 from videos_async._follow import Follower
+from videos_async._homecoming import Accepted, Homecoming
 from videos_async._plan import BatchCounts, BatchOptions, TransitionHook, Workshop
 from videos_async._posting import Posting
 from videos_async._recorder import Recorder, replayed
@@ -71,6 +72,7 @@ class Batch(TransitionStream):
             workers=workshop.pollers,
             emit=self._observed,
         )
+        self._homecoming = Homecoming(room=workshop.submitters)
         self._journal_failure: JournalWriteFailed | None = None
         self._deadline_s: float | None = None
         self._is_leaving = False
@@ -159,9 +161,12 @@ class Batch(TransitionStream):
     async def _submit_all(self) -> None:
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._take_up)
-                for _ in range(self._workshop.submitters):
-                    group.start_soon(self._submit_in_turn)
+                group.start_soon(self._homecoming.run, self._take_in)
+                async with anyio.create_task_group() as submitting:
+                    submitting.start_soon(self._take_up)
+                    for _ in range(self._workshop.submitters):
+                        submitting.start_soon(self._submit_in_turn)
+                self._homecoming.seal()
         finally:
             self._follower.seal()
             with anyio.move_on_after(self._options.grace_s, shield=True):
@@ -220,30 +225,34 @@ class Batch(TransitionStream):
                 self._settle(change)
                 self._undelivered(change)
                 raise
-            await self._take_in(key, request, outcome, started_s)
+            if isinstance(outcome, VideosError):
+                await self._deliver(self._ended_unseen(key, request, outcome, started_s))
+                continue
+            accepted = Accepted(key, request, outcome, started_s)
+            written = self._recorder.accepted(key, outcome)
+            if written is None:
+                await self._take_in(accepted)
+            else:
+                await self._homecoming.add(accepted, written)
 
-    async def _take_in(
-        self, key: Key, request: VideoRequest, outcome: VideoTask | VideosError, started_s: float
-    ) -> None:
-        """Follow what was accepted, and tell what became of the rest."""
-        change: Transition | None
-        if isinstance(outcome, VideosError):
-            change = self._ended_unseen(key, request, outcome, started_s)
-        else:
-            self._recorder.accepted(key, outcome)
-            now_s = anyio.current_time()
-            change = self._schedule.add(
-                key,
-                outcome,
-                now_s=now_s,
-                timeout_s=self._timeout_s(now_s),
-                started_s=started_s,
-                accepted_s=now_s,
-                request=request,
-            )
+    async def _take_in(self, accepted: Accepted) -> None:
+        """Follow what was accepted."""
+        change = self._followed(accepted)
         if change is not None:
             await self._observed(change)
         self._follower.added()
+
+    def _followed(self, accepted: Accepted) -> Transition | None:
+        now_s = anyio.current_time()
+        return self._schedule.add(
+            accepted.key,
+            accepted.task,
+            now_s=now_s,
+            timeout_s=self._timeout_s(now_s),
+            started_s=accepted.started_s,
+            accepted_s=now_s,
+            request=accepted.request,
+        )
 
     def _ended_unseen(
         self, key: Key, request: VideoRequest, error: VideosError, started_s: float
@@ -369,6 +378,11 @@ class Batch(TransitionStream):
         self._posting.abandon()
 
     def _left(self) -> None:
+        for accepted in self._homecoming.left():
+            change = self._followed(accepted)
+            if change is not None:
+                self._settle(change)
+                self._undelivered(change)
         for change in self._schedule.leave(anyio.current_time()):
             self._settle(change)
             self._undelivered(change)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -180,8 +180,7 @@ class Database:
             JournalWriteFailed: None of them was written.
         """
         with self._transaction():
-            for each in writes:
-                self._put(each)
+            self._put(writes)
             self._put_facts(facts or {})
 
     def plan(
@@ -195,10 +194,12 @@ class Database:
         """
         with self._transaction():
             is_fresh = not self._one("SELECT 1 FROM entries LIMIT 1")
-            for key, request in requests.items():
-                if is_fresh or not self.has(key, request):
-                    entry = JournalEntry(key=key, request=request, planned_at=now, changed_at=now)
-                    self._put(Write(entry, is_new=True))
+            new = (
+                JournalEntry(key=key, request=request, planned_at=now, changed_at=now)
+                for key, request in requests.items()
+                if is_fresh or not self.has(key, request)
+            )
+            self._put(Write(entry, is_new=True) for entry in new)
             self._put_facts(facts)
 
     def has(self, key: Key, request: VideoRequest) -> bool:
@@ -253,16 +254,24 @@ class Database:
                 allowed=(),
             )
 
-    def _put(self, write: Write) -> None:
-        self._revision += 1
-        entry = write.entry
-        if write.is_new:
-            self._connection.execute(_INSERT, (*row_of(entry), self._revision))
-            return
-        changed = self._connection.execute(
-            _UPDATE, (*changeable_of(entry), self._revision, key_to_text(entry.key))
-        )
-        assert changed.rowcount == 1  # noqa: S101 - whoever changes an entry has read it
+    def _put(self, writes: Iterable[Write]) -> None:
+        inserts: list[Row] = []
+        updates: list[Row] = []
+        for write in writes:
+            self._revision += 1
+            entry = write.entry
+            if write.is_new:
+                inserts.append((*row_of(entry), self._revision))
+            else:
+                row = (*changeable_of(entry), self._revision, key_to_text(entry.key))
+                updates.append(row)
+        # Two statements for all: between any two, the loop's thread and this one would wait for
+        # each other. An entry is new once, and changed after that.
+        if inserts:
+            self._connection.executemany(_INSERT, inserts)
+        if updates:
+            changed = self._connection.executemany(_UPDATE, updates).rowcount
+            assert changed == len(updates)  # noqa: S101 - whoever changes an entry has read it
 
     def _put_facts(self, facts: Mapping[str, Any]) -> None:
         for name, value in facts.items():

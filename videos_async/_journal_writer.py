@@ -15,10 +15,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, Self, TypeVar
@@ -30,7 +29,7 @@ from videos_async._database import Database, Write
 from videos_async._states import JournalEntry
 from videos_async.errors import JournalLocked, JournalWriteFailed, Key
 
-__all__ = ["Haste", "JournalWriter", "JournalWriters"]
+__all__ = ["JournalWriter", "JournalWriters"]
 
 logger = logging.getLogger("videos_async")
 
@@ -51,13 +50,6 @@ class _Pending(Write):
     waiter: asyncio.Future[None] | None = None
     is_settled: bool = False
     failure: JournalWriteFailed | None = None
-
-
-class Haste(Enum):
-    """How long an entry may be on its way to the disk."""
-
-    SOON = "a tenth of a second"
-    NOW = "as long as a commit takes: it holds an id that stands nowhere else"
 
 
 class JournalWriter:
@@ -125,15 +117,29 @@ class JournalWriter:
 
     # --- writing -------------------------------------------------------------------------
 
-    def write(
-        self, entry: JournalEntry, *, is_new: bool = False, haste: Haste = Haste.SOON
-    ) -> None:
-        """Write an entry without waiting for it; one that cannot be written is kept."""
-        self._pending.append(_Pending(entry, is_new, is_only_copy=haste is Haste.NOW))
-        if haste is Haste.NOW:
-            self._flush_soon()
-        elif self._timer is None:
+    def write(self, entry: JournalEntry, *, is_new: bool = False) -> None:
+        """Write an entry some time soon; one that cannot be written is kept."""
+        self._pending.append(_Pending(entry, is_new))
+        if self._timer is None:
             self._wake(_DELAY_S)
+
+    def write_at_once(self, entry: JournalEntry) -> Callable[[], Awaitable[None]]:
+        """Write an entry with the next commit: it holds an id that stands nowhere else.
+
+        Returns:
+            What returns, for one who waits, once it is on the disk, or could not be written and
+            is kept.
+        """
+        pending = _Pending(entry, is_new=False, is_only_copy=True)
+        self._pending.append(pending)
+        self._flush_soon()
+        return partial(self._attempted, pending)
+
+    async def _attempted(self, pending: _Pending) -> None:
+        if not pending.is_settled:
+            pending.waiter = self._loop.create_future()
+            with suppress(JournalWriteFailed):
+                await pending.waiter
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Write facts about the journal some time soon, not before what is pending now."""
@@ -216,14 +222,21 @@ class JournalWriter:
         self._under_way, self._pending = self._pending, []
         facts, self._facts = self._facts, {}
         self._idle.clear()
-        done = self._loop.run_in_executor(
-            self._thread, self._database.write, self._under_way, facts
-        )
-        done.add_done_callback(partial(self._flushed, facts))
+        # Without the two futures that an executor's call has on its way back: this is the hot path.
+        self._thread.submit(self._commit, self._under_way, facts)
 
-    def _flushed(self, facts: dict[str, Any], done: asyncio.Future[None]) -> None:
+    def _commit(self, group: list[_Pending], facts: dict[str, Any]) -> None:
+        """Write a group, on the thread."""
+        error: BaseException | None = None
+        try:
+            self._database.write(group, facts)
+        except BaseException as raised:  # noqa: BLE001 - told on the loop
+            error = raised
+        with suppress(RuntimeError):  # nobody wants to know any more: the loop is closed
+            self._loop.call_soon_threadsafe(self._flushed, facts, error)
+
+    def _flushed(self, facts: dict[str, Any], error: BaseException | None) -> None:
         group, self._under_way = self._under_way, []
-        error = done.exception()
         failure = self.failure = None if error is None else self._failure(error)
         for pending in group:
             pending.is_settled, pending.failure = True, failure

@@ -25,7 +25,7 @@ import anyio.lowlevel
 from videos_async._calls import Intent
 from videos_async._download import Download
 from videos_async._input import Input, Requests
-from videos_async._journal_writer import Haste, JournalWriter, JournalWriters
+from videos_async._journal_writer import JournalWriter, JournalWriters
 from videos_async._learning import Learner
 from videos_async._rows import key_to_text, request_to_text
 from videos_async._states import IN_PROGRESS, JournalEntry, KeyState, SavedFile
@@ -110,8 +110,18 @@ class Recorder:
         """Tell what marks the create calls of one key as one and the same."""
         return _digest(self._batch_id, key, 0)
 
-    def accepted(self, key: Key, task: VideoTask) -> None:
-        """Write down the id of what was paid for."""
+    def accepted(
+        self,
+        key: Key,  # noqa: ARG002 - of a batch with a journal
+        task: VideoTask,  # noqa: ARG002 - as above
+    ) -> Callable[[], Awaitable[None]] | None:
+        """Write down the id of what was paid for.
+
+        Returns:
+            What returns once that is on the disk, or could not be brought there; None where
+            nothing is written down.
+        """
+        return None
 
     def note(self, change: Transition, *, is_last: bool = True) -> None:
         """Write down what was observed; `is_last` where nothing follows on an end."""
@@ -274,13 +284,14 @@ class JournalRecorder(Recorder):
             return None
         if self._flawed:
             return self._flawed.popleft()
-        async with self._turn:
-            if not self._planned and not self._is_all_planned_pulled:
-                await self._read_planned()
-            if self._planned:
-                entry = self._planned.popleft()
-                self._live[entry.key] = entry
-                return Pulled(entry.key, entry.request, None)
+        if not self._planned and not self._is_all_planned_pulled:
+            async with self._turn:
+                if not self._planned and not self._is_all_planned_pulled:
+                    await self._read_planned()
+        if self._planned:
+            entry = self._planned.popleft()
+            self._live[entry.key] = entry
+            return Pulled(entry.key, entry.request, None)
         return await self._pull_from_input()
 
     async def _read_planned(self) -> None:
@@ -305,7 +316,7 @@ class JournalRecorder(Recorder):
     async def _pull_from_input(self) -> Pulled | None:
         while (pulled := await super().pull()) is not None:
             key, request, flaw = pulled
-            if flaw is not None or not _is_writable(request):
+            if flaw is not None:
                 return pulled
             if not await self._is_known(key, request):
                 now = time.time()
@@ -321,7 +332,7 @@ class JournalRecorder(Recorder):
 
     async def _is_known(self, key: Key, request: VideoRequest) -> bool:
         """Tell whether the journal has a key already, and see to it that it means the same."""
-        if self._is_fresh:
+        if self._is_fresh or not _is_writable(request):
             return False
         writer = self._writer
         try:
@@ -405,23 +416,26 @@ class JournalRecorder(Recorder):
         if entry.state is KeyState.INTENT:
             self._put(entry.retract(time.time()))
 
-    def accepted(self, key: Key, task: VideoTask) -> None:
+    def accepted(self, key: Key, task: VideoTask) -> Callable[[], Awaitable[None]]:
         """Write down the id of what was paid for; one that cannot be written is kept.
 
         It is on its way to the disk when this returns, and there before the next intent of
         whoever submitted it: each submitter leaves one key in doubt at most.
         """
         entry = self._live[key] = self._live[key].accept(task, time.time())
-        self._writer.write(entry, haste=Haste.NOW)
+        return self._writer.write_at_once(entry)
 
     def note(self, change: Transition, *, is_last: bool = True) -> None:
         """Write down what was observed."""
         entry = self._live.get(change.key)
         if entry is None:
-            # A request that JSON cannot hold, or one that had ended before.
+            # One of a list that JSON cannot hold, or one that had ended before.
             return
         after = _after(entry, change, time.time())
-        if after is not entry or change.key in self._unwritten:
+        if after.state is KeyState.INVALID and not _is_writable(entry.request):
+            # It has no row, and can have none.
+            self._written(entry.key)
+        elif after is not entry or change.key in self._unwritten:
             self._put(after)
         if change.is_end:
             if time.monotonic() - self._remembered_at > _REMEMBERED_EVERY_S:

@@ -123,6 +123,8 @@ class Parting:
     def _same_again(self, tally: Tally) -> Iterator[str]:
         """Write what the same command would go on with."""
         unsent = tally.ends[End.NOT_SUBMITTED.value] + tally.total - tally.ends.total()
+        # Nothing is wrong with these but the account: they stay planned.
+        unsent += tally.account_refusals
         parts: list[str] = []
         if tally.going_on:
             goes_on = "goes on" if len(tally.going_on) == 1 else "go on"
@@ -136,8 +138,10 @@ class Parting:
             parts.append(f"{_number(unsent, 'request')} {were} not submitted")
         if parts:
             yield f"{', '.join(parts)}: the same command again goes on from here"
-        states = [state for end, state in _RETRIABLE.items() if tally.ends[end.value]]
-        failed = sum(tally.ends[end.value] for end in _RETRIABLE)
+        retriable = {end: tally.ends[end.value] for end in _RETRIABLE}
+        retriable[End.REFUSED] -= tally.account_refusals
+        states = [_RETRIABLE[end] for end, number in retriable.items() if number]
+        failed = sum(retriable.values())
         if self.journal is not None and states:
             words = ["videos-async", "journal", "rearm", str(self.journal)]
             for state in states:

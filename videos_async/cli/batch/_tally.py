@@ -45,6 +45,7 @@ class Tally:
         going_on: The ids of tasks that go on, or may, at the service.
         unsaved: The ids of completed tasks whose video is not here.
         doubts: The keys whose submission may be billed and brought no id.
+        account_refusals: How many the service refused for the account, and not for themselves.
         failures: The last few ends without a video: the key, the end and why.
         is_stopped: Whether what ends now does so because the batch was stopped, which is no
             failure worth a line.
@@ -59,6 +60,7 @@ class Tally:
     going_on: list[str] = attrs.field(factory=list[str])
     unsaved: list[str] = attrs.field(factory=list[str])
     doubts: list[Key] = attrs.field(factory=list[Key])
+    account_refusals: int = 0
     failures: deque[tuple[Key, str, str]] = attrs.field(
         factory=lambda: deque[tuple[Key, str, str]](maxlen=_FAILURES_KEPT)
     )
@@ -90,6 +92,7 @@ class Tally:
         if error is not None and not self.is_stopped:
             self.failures.append((outcome.change.key, end, reason_of(error)))
         if isinstance(error, AccountRefused):
+            self.account_refusals += 1
             self._is_wrong_key = error.http_status in _WRONG_KEY
 
     @property

@@ -1,0 +1,87 @@
+"""Ids on their way home: what the service accepted is told once it is written down.
+
+A submitter does not wait for that: its next request's intent goes to the disk in the same commit
+as the id before it, so that a request costs one wait for the disk and not two.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from videos_async._stream import Signal
+from videos_async.errors import Key
+from videos_async.models import VideoRequest, VideoTask
+
+__all__ = ["Accepted", "Homecoming"]
+
+
+class Accepted(NamedTuple):
+    """One request that the service accepted.
+
+    Attributes:
+        key: The caller's name for it.
+        request: What was asked for.
+        task: The task as it was accepted.
+        started_s: When its request was pulled, by the loop's clock.
+    """
+
+    key: Key
+    request: VideoRequest
+    task: VideoTask
+    started_s: float
+
+
+class Homecoming:
+    """Tells of what was accepted, in that order, each once it is written down.
+
+    Args:
+        room: How many may be on their way before whoever adds another waits.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._waiting: deque[tuple[Accepted, Callable[[], Awaitable[None]]]] = deque()
+        self._changed = Signal()
+        self._left_room = Signal()
+        self._is_sealed = False
+
+    async def add(self, accepted: Accepted, written: Callable[[], Awaitable[None]]) -> None:
+        """Add one, and wait while there are too many; a cancellation does not take it back.
+
+        Args:
+            accepted: What was accepted.
+            written: Returns once it is on the disk, or could not be brought there.
+        """
+        self._waiting.append((accepted, written))
+        self._changed.send()
+        while len(self._waiting) > self._room:
+            await self._left_room.wait()
+
+    def seal(self) -> None:
+        """Say that nothing more will be added."""
+        self._is_sealed = True
+        self._changed.send()
+
+    def left(self) -> list[Accepted]:
+        """Take out what was not told."""
+        accepted = [one for one, _ in self._waiting]
+        self._waiting.clear()
+        return accepted
+
+    async def run(self, tell: Callable[[Accepted], Awaitable[None]]) -> None:
+        """Tell until it is sealed and all is told."""
+        while True:
+            while not self._waiting:
+                if self._is_sealed:
+                    return
+                await self._changed.wait()
+            count = len(self._waiting)
+            # They are written in their order: where the last is, all are.
+            _, written = self._waiting[-1]
+            await written()
+            for _ in range(count):
+                accepted, _ = self._waiting.popleft()
+                self._left_room.send()
+                await tell(accepted)
