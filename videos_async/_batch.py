@@ -228,7 +228,9 @@ class Batch(TransitionStream):
             if isinstance(outcome, VideosError):
                 await self._deliver(self._ended_unseen(key, request, outcome, started_s))
                 continue
-            accepted = Accepted(key, request, outcome, started_s)
+            accepted = Accepted(
+                key, request, outcome, started_s=started_s, accepted_s=anyio.current_time()
+            )
             written = self._recorder.accepted(key, outcome)
             if written is None:
                 await self._take_in(accepted)
@@ -250,7 +252,7 @@ class Batch(TransitionStream):
             now_s=now_s,
             timeout_s=self._timeout_s(now_s),
             started_s=accepted.started_s,
-            accepted_s=now_s,
+            accepted_s=accepted.accepted_s,
             request=accepted.request,
         )
 

@@ -25,12 +25,14 @@ class Accepted(NamedTuple):
         request: What was asked for.
         task: The task as it was accepted.
         started_s: When its request was pulled, by the loop's clock.
+        accepted_s: When its id came.
     """
 
     key: Key
     request: VideoRequest
     task: VideoTask
     started_s: float
+    accepted_s: float
 
 
 class Homecoming:
