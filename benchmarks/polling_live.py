@@ -125,6 +125,9 @@ class _FastClock:
     def now_s(self) -> float:
         return time.monotonic() * _SPEED
 
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
 
 class _FastSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:

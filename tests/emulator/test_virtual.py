@@ -73,9 +73,9 @@ def test_three_hours_of_polling_take_a_moment() -> None:
         ):
             task = await session.generate(request(), timeout=20_000)
             assert task.status == "completed"
-            assert 10_800 <= clock.elapsed_s() <= 10_860
-            # Once every 30 to 60 seconds, as the service advises.
-            assert 180 <= emulator.requests.queries <= 360
+            # One that takes so long is an outlier, and polled once in 180 s at the least.
+            assert 10_800 <= clock.elapsed_s() <= 10_980
+            assert 60 <= emulator.requests.queries <= 360
 
     begun_s = time.monotonic()
     clock = VirtualClock()
