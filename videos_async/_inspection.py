@@ -114,8 +114,15 @@ def inspections(
         sums[index] = area[index] + (
             price_s * (1 - share) + least - area[index] + share * AGES_S[index]
         )
+    # Where the soonest of the ages that may follow is the best, a sooner one would be better.
+    ages_s = tuple(
+        AGES_S[index] + floor_s if best == first < last else AGES_S[best]
+        for index, (best, (first, last)) in enumerate(
+            zip(follow[: final + 1], windows, strict=False)
+        )
+    )
     return Inspections(
-        ages_s=tuple(AGES_S[best] for best in follow[: final + 1]),
+        ages_s=ages_s,
         looks=looks[0],
         ceiling_s=ceiling_s,
     )

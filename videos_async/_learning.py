@@ -20,13 +20,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import pairwise
-from statistics import NormalDist
 from typing import Any, Final, cast
 
 import attrs
 
 from videos_async._inspection import Inspections, inspections
-from videos_async._lifetimes import AGES_S, Lifetimes, age_between, share_at
+from videos_async._lifetimes import AGES_S, Lifetimes, age_between, bin_of, share_at
 from videos_async._polling import AdaptivePolling
 from videos_async.models import Mode
 
@@ -41,7 +40,6 @@ AT_ONCE_S: Final = 3.0
 
 _MEDIAN_S: Final = 150.0
 _SIGMA: Final = 0.7
-_NORMAL: Final = NormalDist()
 _PRIOR_WEIGHT: Final = 2.0
 _MODEL_WEIGHT: Final = 8.0
 
@@ -51,7 +49,8 @@ def _log_even(age_s: float, low_s: float, high_s: float) -> float:
 
 
 def _processed_by(age_s: float) -> float:
-    minutes = _NORMAL.cdf(math.log(age_s / _MEDIAN_S) / _SIGMA) if age_s > 0 else 0.0
+    depth = math.log(age_s / _MEDIAN_S) / _SIGMA if age_s > 0 else -math.inf
+    minutes = (1 + math.erf(depth / math.sqrt(2))) / 2
     at_once = min(1.0, age_s / AT_ONCE_S)
     return 0.90 * minutes + 0.06 * at_once + 0.04 * _log_even(age_s, 10.0, 4 * 3600.0)
 
@@ -77,14 +76,15 @@ def _priors() -> tuple[tuple[float, ...], tuple[float, ...]]:
 # --- the account, and the price of a look --------------------------------------------------
 
 # Not all that the account allows is planned for, as it goes by guesses where an end fell.
-_THRIFT: Final = 1.01
+_THRIFT: Final = 1.007
 # What is saved or owed is spent or saved over so many tasks to come, and forgotten over more.
 _BALANCED_OVER: Final = 15.0
 _FORGOTTEN_OVER: Final = 400.0
+_STOP_OWING: Final = -30.0
 _MOST_OWED: Final = -150.0
 _MOST_SAVED: Final = 150.0
 
-# A look that brings the news half a second earlier on average is not worth making, however
+# A look that brings the news less than half a second earlier on average is not worth making, however
 # many were saved.
 _CHEAPEST_S: Final = 0.5
 _DEAREST_S: Final = 100.0
@@ -126,6 +126,7 @@ class Cohort:
         "_policy",
         "_price_s",
         "_refreshed_s",
+        "_soon",
         "_tables",
         "credit",
         "model",
@@ -147,6 +148,7 @@ class Cohort:
         self._interval_s = policy.mean_interval_s * _THRIFT
         self._price_s = _USUAL_PRICE_S
         self._tables: _Tables | None = None
+        self._soon: dict[int, bool] = {}
         self._is_stale = True
         self._fresh = 0
         self._refreshed_s = -math.inf
@@ -159,12 +161,21 @@ class Cohort:
         if tables is None or self._is_stale:
             tables = self._refreshed()
         # The account decides between the two: tables come in steps, as looks do.
-        return (tables.generous if self.credit > 0 else tables.dear).gap_s(age_s)
+        gap_s = (tables.generous if self.credit > 0 else tables.dear).gap_s(age_s)
+        # Where what is believed is far off, the account goes down until ends teach better.
+        # Beyond a debt that is soon paid back, no look may add to it.
+        return gap_s if self.credit > _STOP_OWING else max(gap_s, self._interval_s)
 
-    def still_queued(self, age_s: float, later_s: float) -> float:
-        """Tell how likely one that is queued at an age still is later on."""
-        waits = 1 - share_at(self.queued.ended, age_s)
-        return (1 - share_at(self.queued.ended, later_s)) / waits if waits > 1e-9 else 1.0
+    def is_dequeued_soon(self, age_s: float) -> bool:
+        """Tell whether one that is queued at an age is rather processed by the first look."""
+        index = bin_of(age_s)
+        found = self._soon.get(index)
+        if found is None:
+            ended = self.queued.ended
+            waits = 1 - share_at(ended, age_s)
+            later = 1 - share_at(ended, age_s + self.gap_s(0.0))
+            found = self._soon[index] = waits > _NEXT_TO_NONE and later < waits / 2
+        return found
 
     def dequeue_age_s(self, low_s: float, high_s: float) -> float:
         """Guess at which age one was taken from the queue, of which the bounds are known."""
@@ -221,6 +232,7 @@ class Cohort:
         self._fit(self.queued, None if of_model is None else of_model.queued)
         self._fit(self.processing, None if of_model is None else of_model.processing)
         self._fresh, self._is_stale = 0, False
+        self._soon.clear()
         if self._tables is not None:
             # Looks go about as the root of the price. It comes nearer to what the means allow
             # with every time, and until it is there the account keeps the balance.

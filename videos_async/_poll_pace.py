@@ -107,7 +107,6 @@ class TimerPace:
 # One task in so many is looked at early, or it would never be known what happens there.
 _SCOUTS: Final = 1 / 24
 _JITTER: Final = 0.1
-_SHORT_QUEUE: Final = 0.5
 _BACKLOG_SHARE: Final = 4 / 3
 _UNKNOWN_FROM: Final = 2 / 3
 _UNKNOWN_TO: Final = 4 / 3
@@ -267,12 +266,13 @@ class LearningPace:
             gap_s = line.gap_s(followed, now_s)
             if gap_s is None:
                 ceiling_s = policy.max_queued_interval_s
-                return self._bounded(self._drawn(1 - _JITTER, 1) * ceiling_s, ceiling_s)
+                return self._bounded(self._drawn(1 - _JITTER / 2, 1) * ceiling_s, ceiling_s)
             return self._bounded(self._jittered(gap_s), policy.max_interval_s)
-        first_s = cohort.gap_s(0.0)
-        if cohort.still_queued(age_s, age_s + first_s) < _SHORT_QUEUE:
+        if cohort.is_dequeued_soon(age_s):
+            first_s = cohort.gap_s(0.0)
             gap_s = cohort.dequeue_age_s(age_s, age_s + first_s) - age_s + first_s
-            if age_s == 0 and self._random() < _SCOUTS and gap_s > self.floor_s:
+            is_scout = age_s == 0 and cohort.credit >= 0 and self._random() < _SCOUTS
+            if is_scout and gap_s > self.floor_s:
                 gap_s = self.floor_s * (gap_s / self.floor_s) ** self._random()
         else:
             gap_s = _BACKLOG_SHARE * policy.mean_interval_s
@@ -288,7 +288,9 @@ class LearningPace:
         return max(gap_s, min(self._tasks / rate_per_s, self._policy.max_queued_interval_s))
 
     def _jittered(self, gap_s: float) -> float:
-        return gap_s * self._drawn(1 - _JITTER, 1 + _JITTER)
+        # Those that are looked at as often as may be were set apart by what came before.
+        spread_s = max(0.0, gap_s - self.floor_s) * _JITTER
+        return gap_s + self._drawn(-spread_s, spread_s)
 
     def _drawn(self, low: float, high: float) -> float:
         return low + self._random() * (high - low)

@@ -73,10 +73,9 @@ def test_three_hours_of_polling_take_a_moment() -> None:
         ):
             task = await session.generate(request(), timeout=20_000)
             assert task.status == "completed"
-            # At least every three minutes, at most every ten seconds; and the limit of a test, half
-            # a minute, is what bounds the real time.
+            # One that takes so long is an outlier, and polled once in 180 s at the least.
             assert 10_800 <= clock.elapsed_s() <= 10_980
-            assert 60 <= emulator.requests.queries <= 1080
+            assert 60 <= emulator.requests.queries <= 360
 
     clock = VirtualClock()
     run(clock, program(clock))
