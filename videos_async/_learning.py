@@ -84,8 +84,8 @@ _STOP_OWING: Final = -30.0
 _MOST_OWED: Final = -150.0
 _MOST_SAVED: Final = 150.0
 
-# A look that brings the news less than half a second earlier on average is not worth making, however
-# many were saved.
+# A look that brings the news less than half a second earlier on average is not worth making,
+# however many were saved.
 _CHEAPEST_S: Final = 0.5
 _DEAREST_S: Final = 100.0
 _USUAL_PRICE_S: Final = 5.0
