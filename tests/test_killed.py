@@ -125,12 +125,17 @@ def assert_whole_and_alone(folder: Path, entries: Iterable[JournalEntry]) -> Non
 
 
 def random_kill(dice: random.Random) -> Kill:
-    """Draw an instant: in the first moments of a life, or a little after a create call."""
+    """Draw an instant: in the first moments of a life, or a little after a create call.
+
+    However fast the machine is, a life brings home a few ids and no more, so that there is
+    something left to be killed for the next.
+    """
     stage = dice.choice([Stage.ARRIVED, Stage.ANSWERED])
+    nth, delay_s = dice.randrange(1, 7), dice.uniform(0, 0.005)
     if dice.random() < 0.5:
-        return Kill("POST", "/v1/videos/videos", stage, 0, delay_s=dice.uniform(0, 0.1))
-    nth = dice.randrange(1, 7)
-    return Kill("POST", "/v1/videos/videos", stage, nth, delay_s=dice.uniform(0, 0.005))
+        nth, delay_s = 0, dice.uniform(0, 0.1)
+    most = nth + dice.randrange(1, 7)
+    return Kill("POST", "/v1/videos/videos", stage, nth, delay_s=delay_s, most=most)
 
 
 async def kill_often(stage: Theatre, inputs: list[str], count: int, kills: int) -> None:
@@ -142,7 +147,7 @@ async def kill_often(stage: Theatre, inputs: list[str], count: int, kills: int) 
         await stage.live(given, count, dies=random_kill(dice))
         if stage.kills == kills:
             break
-    assert stage.kills > 0.7 * kills
+    assert stage.kills == kills
     await settle(stage, inputs[0], count)
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -56,6 +56,8 @@ class Kill:
         stage: … at this stage …
         nth: … the one with this number, from 1.
         delay_s: So many seconds after that, while the calls go on; at once by default.
+        most: How many create calls reach the service before it, whoever is faster; the others
+            wait for it. None for no limit.
     """
 
     method: str
@@ -63,6 +65,7 @@ class Kill:
     stage: Stage
     nth: int
     delay_s: float = 0.0
+    most: int | None = None
 
 
 class Clients:
@@ -116,6 +119,9 @@ class Theatre:
         self._victim: int | None = None
         self._kill: Kill | None = None
         self._seen = 0
+        self._create_calls = 0
+        self._born = asyncio.Event()
+        self._ended = asyncio.Event()
 
     async def live(self, given: str, count: int = 0, *, dies: Death | Kill | None = None) -> int:
         """Run a client to its end, or to its death.
@@ -129,7 +135,9 @@ class Theatre:
             Its exit code, `KILLED` where it was.
         """
         self._log.unlink(missing_ok=True)
-        self._kill, self._seen = (dies, 0) if isinstance(dies, Kill) else (None, 0)
+        self._kill = dies if isinstance(dies, Kill) else None
+        self._seen = self._create_calls = 0
+        self._born, self._ended = asyncio.Event(), asyncio.Event()
         told = {
             "journal": str(self.journal),
             "log": str(self._log),
@@ -141,10 +149,12 @@ class Theatre:
             "death": attrs.asdict(dies) if isinstance(dies, Death) else None,
         }
         self._victim = await self._clients.ask(f"run {json.dumps(told)}")
+        self._born.set()
         if self._kill is not None and self._kill.nth == 0:
             await self._strike(self._victim, self._kill.delay_s)
         code = await self._clients.ask(f"wait {self._victim}")
         self._victim = None
+        self._ended.set()
         if code == KILLED:
             self.kills += 1
             in_doubt = states_on_disk(self.journal)[KeyState.INTENT.value]
@@ -156,12 +166,23 @@ class Theatre:
 
     async def _watch(self, call: Call) -> None:
         kill = self._kill
-        if kill is None or (call.method, call.stage) != (kill.method, kill.stage):
+        if kill is None:
+            return
+        if (call.method, call.stage) == ("POST", Stage.ARRIVED):
+            self._create_calls += 1
+            if kill.most is not None and self._create_calls > kill.most:
+                await self._ended.wait()
+                raise ConnectionAbortedError("whoever made this call is dead")
+        if (call.method, call.stage) != (kill.method, kill.stage):
             return
         if kill.part not in call.path:
             return
         self._seen += 1
-        if self._seen != kill.nth or self._victim is None:
+        if self._seen != kill.nth:
+            return
+        # It may be at work before its number is known here.
+        await self._born.wait()
+        if self._victim is None:
             return
         if kill.delay_s:
             asyncio.get_running_loop().call_later(kill.delay_s, _kill, self._victim)
@@ -185,8 +206,9 @@ class Theatre:
 
 
 def _kill(pid: int) -> None:
-    # Nobody has waited for it yet, so the number is still its own, whether it lives or not.
-    os.kill(pid, signal.SIGKILL)
+    # It may just have come to its end; a number is not given to another process so soon.
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def states_on_disk(journal: Path) -> Counter[str]:
