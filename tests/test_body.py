@@ -102,6 +102,31 @@ async def test_every_byte_arrives_however_the_body_is_cut(seed: int) -> None:
     assert got.is_verified
 
 
+async def test_pieces_grow_where_bytes_come_fast_and_share_their_room_among_many_bodies() -> None:
+    async def longest_piece(session: VideosSession, *, last: anyio.Event | None = None) -> int:
+        longest = 0
+        async with answering(session, serve(LARGE)) as answer:
+            async for piece in answer.chunks:
+                longest = max(longest, len(piece))
+                if last is not None and isinstance(piece, memoryview):
+                    if files.room.bodies == many:
+                        last.set()
+                    await last.wait()
+        return longest
+
+    many = 32
+    async with file_session() as session:
+        files = cast("Any", session)._open_transport.files
+        alone = await longest_piece(session)
+        are_there = anyio.Event()
+        together = await asyncio.gather(
+            *(longest_piece(session, last=are_there) for _ in range(many))
+        )
+        assert files.room.bodies == 0
+    assert 1 << 20 <= alone <= 1 << 21
+    assert max(together) <= 1 << 18
+
+
 async def test_a_reader_that_takes_its_time_gets_every_byte() -> None:
     # The connection is paused and resumed over and over, also before it is taken over.
     async with (

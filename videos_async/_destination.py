@@ -77,7 +77,7 @@ class Writing(Protocol[ResultT_co]):
         ...
 
     async def write(self, pieces: Sequence[Piece]) -> None:
-        """Take the next bytes, about a megabyte at a time, and `feed` them to `contents`.
+        """Take the next bytes, up to two megabytes at a time, and `feed` them to `contents`.
 
         A view among them is good until this returns; to keep it, copy it. When this is
         cancelled, the pieces are taken or not, and `contents` says which.

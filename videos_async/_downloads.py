@@ -84,7 +84,7 @@ class Downloads:
             task: The task, or its id.
             target: The file, object or sink to be written.
             on_existing: What to do where a file or object is there already.
-            on_progress: Called with a `DownloadProgress` about once a megabyte.
+            on_progress: Called with a `DownloadProgress` every megabyte or two.
             on_whole: Called when the file is whole, just before it gets its name.
             check: What the video is held against before it gets its name.
 

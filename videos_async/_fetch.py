@@ -246,7 +246,7 @@ class _Fetching(Generic[ResultT]):
         await self._receive(answer, [])
 
     async def _receive(self, answer: FileAnswer, pending: list[Piece]) -> None:
-        """Hand the body on, about a megabyte at a time, also what came before it broke."""
+        """Hand the body on in large batches, also what came before it broke."""
         loop = asyncio.get_running_loop()
         pending_bytes, flushed_s = sum(map(len, pending)), loop.time()
         self._links.works()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Final
 from urllib.parse import urljoin
 
@@ -11,7 +11,7 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from videos_async._body import Body
+from videos_async._body import Body, Room
 from videos_async._destination import Piece
 from videos_async._guard import AddressRefused, Guard, refusal
 from videos_async._version import __version__
@@ -75,6 +75,9 @@ class FileServers:
         connect_s: Longest time to get a connection, in seconds.
         stall_s: Longest silence, in seconds.
         guard: Says which URLs are fetched from.
+
+    Attributes:
+        room: What the long bodies that are being read share.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class FileServers:
         self._guard = guard
         # A total would kill a long download; silence is what tells a dead one.
         self._stall_s = stall_s
+        self.room = Room()
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=stall_s)
 
     @asynccontextmanager
@@ -177,11 +181,11 @@ class FileServers:
                 if piece:
                     yield piece
                 body = self._take_over(response)
-                while body is not None:
-                    view = await body.read()
-                    if not view:
-                        return
-                    yield view
+                if body is not None:
+                    with closing(body):
+                        while view := await body.read():
+                            yield view
+                    return
         except (aiohttp.ClientError, OSError) as error:
             trouble = self._describe(error)
         if trouble is not None:
@@ -212,7 +216,9 @@ class FileServers:
             or getattr(response.content, "_buffer", True)
         ):
             return None
-        return Body(transport, protocol, size_bytes=missing_bytes, stall_s=self._stall_s)
+        return Body(
+            transport, protocol, room=self.room, size_bytes=missing_bytes, stall_s=self._stall_s
+        )
 
 
 def _is_chunked(response: aiohttp.ClientResponse) -> bool:

@@ -34,7 +34,7 @@ class Sink(Protocol):
         """Take the next bytes.
 
         Args:
-            data: Some of the file, up to about a megabyte.
+            data: Some of the file, up to about two megabytes.
 
         Returns:
             What is awaited before there is more. When it gives a whole number below the length

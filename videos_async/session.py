@@ -613,7 +613,7 @@ class VideosSession:
                 asynchronous ``write(bytes)``. When a download fails, nothing stands under an
                 object's key, and a sink was given the first bytes of the file, in order.
             on_existing: What to do where a file or object is there already.
-            on_progress: Called with a `DownloadProgress` about once a megabyte. What it raises
+            on_progress: Called with a `DownloadProgress` every megabyte or two. What it raises
                 is logged and ends nothing.
             check: What the video is held against with PyAV before a file gets its name.
 
