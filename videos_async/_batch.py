@@ -245,12 +245,12 @@ class Batch(TransitionStream):
         self._follower.added()
 
     def _followed(self, accepted: Accepted) -> Transition | None:
-        now_s = anyio.current_time()
+        # Since it was accepted: its id may have taken a moment to get to the disk.
         return self._schedule.add(
             accepted.key,
             accepted.task,
-            now_s=now_s,
-            timeout_s=self._timeout_s(now_s),
+            now_s=accepted.accepted_s,
+            timeout_s=self._timeout_s(accepted.accepted_s),
             started_s=accepted.started_s,
             accepted_s=accepted.accepted_s,
             request=accepted.request,
