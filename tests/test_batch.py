@@ -478,6 +478,19 @@ async def test_generate_many_gives_results_in_input_order_errors_in_place() -> N
     assert isinstance(results[3], VideoTask)
 
 
+async def test_what_a_cancelled_generate_many_paid_for_is_left_in_the_session(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with quick_service(processing_slots=4) as (emulator, session):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await session.generate_many([request(f"{number}") for number in range(60)])
+        billed = [entry.task_id for entry in emulator.ledger.entries]
+        assert billed
+        assert sorted(task.id for task in session.unclaimed) == sorted(billed)
+        assert all(task_id in caplog.text for task_id in billed)
+
+
 async def test_completed_iterates_over_finished_tasks_alone() -> None:
     prompts = ["a", f"{FAIL_MARK} b", "c"]
     async with quick_service() as (_, session), session.batch(map(request, prompts)) as batch:

@@ -207,6 +207,30 @@ async def test_a_watch_inside_a_time_limit_is_cut_off_by_it(limit: str) -> None:
         assert (await session.query(task)).status == Status.PROCESSING
 
 
+async def test_what_a_generate_paid_for_that_ran_out_of_time_is_left_in_the_session(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with (
+        VideosEmulator(clock=ManualClock()) as emulator,
+        quick_session(emulator) as session,
+    ):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await session.generate(request(), key="kitten")
+        (task,) = session.unclaimed
+        assert [entry.task_id for entry in emulator.ledger.entries] == [task.id]
+        assert f"task {task.id} of 'kitten' is paid for" in caplog.text
+        await emulator.advance(600)
+        assert (await session.wait(task)).status == Status.COMPLETED
+
+
+async def test_a_generate_that_failed_has_nothing_left_to_claim() -> None:
+    async with quick_service() as (_, session):
+        with pytest.raises(GenerationFailed):
+            await session.generate(request(FAIL_MARK))
+        assert session.unclaimed == ()
+
+
 async def test_a_watch_is_polled_no_more_once_it_was_left() -> None:
     async with (
         VideosEmulator(clock=ManualClock()) as emulator,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import time
@@ -51,13 +52,15 @@ from videos_async.errors import (
     VideosError,
     Violation,
 )
-from videos_async.models import VideoRequest, VideoTask
+from videos_async.models import Status, Transition, VideoRequest, VideoTask
 from videos_async.specs import BUILTIN_MODELS, ModelSpec, by_name, violations
 
 if TYPE_CHECKING:
     import aiohttp
 
 __all__ = ["VideosSession"]
+
+logger = logging.getLogger("videos_async")
 
 DEFAULT_TIMEOUT_S: Final = 1800.0
 
@@ -159,6 +162,7 @@ class VideosSession:
             client_session=client_session,
         )
         self._journals = JournalWriters()
+        self._unclaimed: list[VideoTask] = []
         self._calls = Calls(
             transport=self._transport,
             retry=self._retry,
@@ -256,6 +260,25 @@ class VideosSession:
         """Every `SubmissionUncertain` of this session, in the order they came about."""
         return tuple(self._calls.uncertain)
 
+    @property
+    def unclaimed(self) -> tuple[VideoTask, ...]:
+        """Every task that a cancelled `generate` or `generate_many` paid for and did not return.
+
+        As it was last seen; it goes on at the service, and `wait` takes it up again.
+        """
+        return tuple(self._unclaimed)
+
+    def _keep(self, key: Key | None, task: VideoTask) -> None:
+        """Keep what was paid for by a call that is being cancelled."""
+        self._unclaimed.append(task)
+        named = "" if key is None else f" of {key!r}"
+        logger.warning(
+            "task %s%s is paid for and was not waited for to its end: "
+            "it is in session.unclaimed, for session.wait",
+            task.id,
+            named,
+        )
+
     # --- result --------------------------------------------------------------------------
 
     async def query(self, task_or_id: VideoTask | str) -> VideoTask:
@@ -312,6 +335,9 @@ class VideosSession:
     ) -> VideoTask:
         """Submit a request and wait for its video.
 
+        When it is cancelled, by a time-out of your own say, what was paid for is in `unclaimed`,
+        or in the journal.
+
         Args:
             request: What to make.
             key: Your own name for it; with a journal it is needed.
@@ -332,7 +358,13 @@ class VideosSession:
             return await self._generate_once(request, key, timeout, _place(journal))
         task = await self.submit(request, key=key)
         named = [task] if key is None else {key: task}
-        return await self._end_of(self.watch(named, timeout=timeout))
+        try:
+            return await self._end_of(self.watch(named, timeout=timeout))
+        except VideosError:
+            raise
+        except BaseException:
+            self._keep(key, task)
+            raise
 
     async def _generate_once(
         self, request: VideoRequest, key: Key | None, timeout: float | None, journal: Path
@@ -543,18 +575,27 @@ class VideosSession:
     ) -> list[VideoTask | VideosError]:
         """Submit many requests and wait for all of their ends.
 
+        When it is cancelled, what was paid for is in `unclaimed`.
+
         Returns:
             For each request, in the order of the input, its completed task or its error.
         """
-        results: dict[Key, VideoTask | VideosError] = {}
         # Their places are their keys, whatever the items turn out to be.
-        async with self.batch(
-            enumerate(requests), timeout=timeout, max_submissions=max_submissions
-        ) as transitions:
-            async for change in transitions:
-                outcome = change.error or change.task
-                if change.is_end and outcome is not None:
-                    results[change.key] = outcome
+        batch = self.batch(enumerate(requests), timeout=timeout, max_submissions=max_submissions)
+        results: dict[Key, VideoTask | VideosError] = {}
+        ends: list[Transition] = []
+        try:
+            async with batch as transitions:
+                async for change in transitions:
+                    outcome = change.error or change.task
+                    if change.is_end and outcome is not None:
+                        results[change.key] = outcome
+                        ends.append(change)
+        except BaseException:
+            for change in (*ends, *batch.unfinished):
+                if change.task is not None and change.status != Status.FAILED:
+                    self._keep(change.key, change.task)
+            raise
         return [results[index] for index in range(len(results))]
 
     async def dry_run(self, requests: Requests) -> DryRun:
