@@ -21,10 +21,10 @@ from tests.killing.proxy import Stage
 from tests.killing.stage import KILLED, Clients, Death, Kill, Theatre, theatre
 from videos_async import JournalEntry, KeyState
 
-DECLARE: Final = "videos_async._recorder:JournalRecorder.declare"
-ACCEPTED: Final = "videos_async._recorder:JournalRecorder.accepted"
-STAGE: Final = "videos_async._recorder:JournalRecorder._stage"
-SAVED: Final = "videos_async._recorder:JournalRecorder.saved"
+DECLARE: Final = "videos_async._journal_recorder:JournalRecorder.declare"
+ACCEPTED: Final = "videos_async._journal_recorder:JournalRecorder.accepted"
+STAGE: Final = "videos_async._journal_recorder:JournalRecorder._stage"
+SAVED: Final = "videos_async._journal_recorder:JournalRecorder.saved"
 WRITE: Final = "videos_async._database:Database.write"
 PUT: Final = "videos_async._database:Database._put"
 

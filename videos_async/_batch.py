@@ -24,7 +24,8 @@ from videos_async._follow import Follower
 from videos_async._homecoming import Accepted, Homecoming
 from videos_async._plan import BatchCounts, BatchOptions, TransitionHook, Workshop
 from videos_async._posting import Posting
-from videos_async._recorder import Recorder, replayed
+from videos_async._recorder import Recorder
+from videos_async._replay import replayed
 from videos_async._states import IN_PROGRESS, JournalEntry, KeyState
 from videos_async._stream import TransitionStream
 from videos_async._transport import SentMark

@@ -37,6 +37,7 @@ __all__ = [
     "Row",
     "changeable_of",
     "entry_from_row",
+    "is_writable",
     "key_from_text",
     "key_to_text",
     "request_to_text",
@@ -186,6 +187,15 @@ def request_to_text(request: VideoRequest) -> str:
         return _encode(told)
     except (TypeError, RecursionError) as flaw:
         raise ValueError(f"the request cannot be written as JSON: {flaw}") from None
+
+
+def is_writable(request: VideoRequest) -> bool:
+    """Tell whether a request can be written down; one that cannot breaks rules as well."""
+    try:
+        request_to_text(request)
+    except ValueError:
+        return False
+    return True
 
 
 def _request_from_text(text: str) -> VideoRequest:

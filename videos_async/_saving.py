@@ -16,7 +16,8 @@ from videos_async._download import OnExisting
 from videos_async._downloads import Downloads
 from videos_async._filenames import file_name
 from videos_async._part import tidy
-from videos_async._recorder import Recorder, download_of
+from videos_async._recorder import Recorder
+from videos_async._replay import download_of
 from videos_async._states import SavedFile
 from videos_async._stream import Signal
 from videos_async.errors import ConfigurationError, Key, VideosError
