@@ -85,7 +85,7 @@ class JournalWriter:
         database: Database | None = None
         try:
             with anyio.CancelScope(shield=True):
-                database = await asyncio.wrap_future(opening)
+                database = await _waited_for(opening, thread)
         except BaseException:
             # A lock that was taken must not be left behind, whoever waits for it no longer.
             opening.add_done_callback(_let_go)
@@ -222,21 +222,14 @@ class JournalWriter:
         self._under_way, self._pending = self._pending, []
         facts, self._facts = self._facts, {}
         self._idle.clear()
-        # Without the two futures that an executor's call has on its way back: this is the hot path.
-        self._thread.submit(self._commit, self._under_way, facts)
+        written = self._loop.run_in_executor(
+            self._thread, self._database.write, self._under_way, facts
+        )
+        written.add_done_callback(partial(self._flushed, facts))
 
-    def _commit(self, group: list[_Pending], facts: dict[str, Any]) -> None:
-        """Write a group, on the thread."""
-        error: BaseException | None = None
-        try:
-            self._database.write(group, facts)
-        except BaseException as raised:  # noqa: BLE001 - told on the loop
-            error = raised
-        with suppress(RuntimeError):  # nobody wants to know any more: the loop is closed
-            self._loop.call_soon_threadsafe(self._flushed, facts, error)
-
-    def _flushed(self, facts: dict[str, Any], error: BaseException | None) -> None:
+    def _flushed(self, facts: dict[str, Any], written: asyncio.Future[None]) -> None:
         group, self._under_way = self._under_way, []
+        error = written.exception()
         failure = self.failure = None if error is None else self._failure(error)
         for pending in group:
             pending.is_settled, pending.failure = True, failure
@@ -292,8 +285,9 @@ class JournalWriter:
                 self._timer.cancel()
             # Done on the thread, whoever waits for it here no longer.
             closing = self._thread.submit(self._database.close)
+            closed = _waited_for(closing, self._thread)
             self._thread.shutdown(wait=False)
-            await asyncio.shield(asyncio.wrap_future(closing))
+            await asyncio.shield(closed)
             failure = self._last_failure
             if failure is not None:
                 logger.critical("%s", failure)
@@ -318,6 +312,15 @@ class JournalWriter:
         if self.failure is not None:
             problem = self.failure.problem
         return JournalWriteFailed(path=str(self._path), problem=problem, unwritten=unwritten)
+
+
+def _waited_for(job: Future[_T], thread: ThreadPoolExecutor) -> asyncio.Future[_T]:
+    """Wait for a job of the one thread, which goes on whoever waits for it no longer.
+
+    By a second job that the loop hands out itself: a loop whose clock stands still while its
+    threads are at work sees no other.
+    """
+    return asyncio.get_running_loop().run_in_executor(thread, job.result)
 
 
 def _let_go(opening: Future[Database]) -> None:

@@ -278,9 +278,13 @@ class Schedule:
     def _pause_s(
         self, followed: Followed, troubles: Troubles, trouble: Trouble, now_s: float
     ) -> float:
-        """How long to wait after a bad answer: less than the interval while the budget pays."""
+        """How long to wait after a bad answer: less than the interval while the budget pays.
+
+        After as many tries as a call gets it is no hiccup but an outage, and one of some minutes
+        is sat out at the regular interval.
+        """
         interval_s = self._pace.again_s(followed, now_s)
-        if not self._budget.spend():
+        if troubles.failures >= self._retry.max_attempts or not self._budget.spend():
             return max(interval_s, trouble.retry_after_s or 0.0)
         pause_s = self._retry.pause_s(
             troubles.failures, retry_after_s=trouble.retry_after_s, random=self._random
