@@ -484,6 +484,25 @@ def test_one_budget_pays_for_the_retries_of_all_tasks() -> None:
     assert 90 <= drive.polled_at_s[-1] <= 135
 
 
+def test_an_outage_of_ten_minutes_ends_nothing() -> None:
+    drive = Drive()
+    drive.add()
+    # As often as any call is tried, then at the regular interval.
+    drive.run(WEATHER)
+    pauses_s = [late - early for early, late in pairwise(drive.polled_at_s)]
+    assert pauses_s[:5] == [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert set(pauses_s[5:]) == {45.0}
+    assert drive.polled_at_s[-1] > 600
+
+
+def test_a_hiccup_after_an_outage_is_tried_again_soon() -> None:
+    drive = Drive()
+    drive.add()
+    drive.answer(*[WEATHER] * 10, seen("queued"), WEATHER, seen("queued"))
+    *_, hiccup_s, again_s = drive.polled_at_s
+    assert again_s - hiccup_s == 0.5
+
+
 def test_good_answers_earn_retries_back() -> None:
     budget = RetryBudget(1)
     budget.spend()
