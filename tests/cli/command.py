@@ -1,27 +1,37 @@
-"""Runs the command as its users do: as a process of its own, with an environment of its own."""
+"""Runs the command as its users do: as a process of its own, with an environment of its own.
+
+Most runs are forked from a process that has the command imported (`tests.cli.forks`), as the start
+of an interpreter takes far longer than most of what is looked at. `Start.FRESH` starts one.
+"""
 
 from __future__ import annotations
 
+import atexit
+import enum
+import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 import attrs
-from anyio.abc import Process
+from anyio.abc import ByteReceiveStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from tests.cli.forks import Forks
 from videos_async.emulator import VideosEmulator
 
 __all__ = [
     "COMMAND",
     "Ended",
     "Running",
+    "Start",
     "environment",
     "of",
     "run_command",
@@ -29,9 +39,19 @@ __all__ = [
     "unread_pipe",
 ]
 
-COMMAND: Final = (sys.executable, "-m", "videos_async.cli")
+MODULE: Final = "videos_async.cli"
+COMMAND: Final = (sys.executable, "-m", MODULE)
 # Two cores are shared with whatever else runs; the test's own limit is 30 s.
 _LIMIT_S: Final = 25.0
+# What the kernel takes into a pipe that nobody reads yet, by POSIX at the least.
+_PIPE_BYTES: Final = 512
+
+
+class Start(enum.Enum):
+    """How a run begins."""
+
+    FORKED = "forked"
+    FRESH = "fresh"
 
 
 @attrs.frozen
@@ -67,18 +87,33 @@ async def run_command(
     cwd: Path | None = None,
     out: int = subprocess.PIPE,
     stdin: bytes = b"",
+    start: Start = Start.FORKED,
+    module: str = MODULE,
 ) -> Ended:
-    """Run a command to its end; `out` is where its standard output goes if not back here."""
-    with anyio.fail_after(_LIMIT_S):
-        done = await anyio.run_process(
-            [*COMMAND, *arguments],
-            check=False,
-            env=env,
-            cwd=cwd,
-            input=stdin,
-            stdout=out,
-        )
-    return Ended(done.returncode, (done.stdout or b"").decode(), done.stderr.decode())
+    """Run a command to its end.
+
+    Args:
+        arguments: What follows its name.
+        env: Its environment.
+        cwd: Its directory; by default the one of the tests.
+        out: Where its standard output goes if not back here.
+        stdin: What its standard input brings.
+        start: How it begins.
+        module: What is run in place of the command.
+    """
+    if start is Start.FRESH:
+        with anyio.fail_after(_LIMIT_S):
+            done = await anyio.run_process(
+                [sys.executable, "-m", module, *arguments],
+                check=False,
+                env=env,
+                cwd=cwd,
+                input=stdin,
+                stdout=out,
+            )
+        return Ended(done.returncode, (done.stdout or b"").decode(), done.stderr.decode())
+    async with _forked(module, *arguments, env=env, cwd=cwd, out=out, stdin=stdin) as run:
+        return await run.end()
 
 
 @contextmanager
@@ -92,11 +127,28 @@ def unread_pipe() -> Generator[int]:
         os.close(writer)
 
 
+class RunningProcess(Protocol):
+    """What a test may do to the process of a run."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        ...
+
+    def send_signal(self, signal: signal.Signals) -> None:
+        """Send it a signal."""
+        ...
+
+    async def wait(self) -> int:
+        """Wait for its end; gives its exit code, negative for a signal."""
+        ...
+
+
 @attrs.frozen
 class Running:
     """A command that is still at work."""
 
-    process: Process
+    process: RunningProcess
     out: BufferedByteReceiveStream
     err: BufferedByteReceiveStream
 
@@ -114,25 +166,13 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    *arguments: str, env: dict[str, str], cwd: Path | None = None
+    *arguments: str, env: dict[str, str], cwd: Path | None = None, start: Start = Start.FORKED
 ) -> AsyncGenerator[Running]:
     """Start a command, to be watched or bothered while it runs."""
-    process = await anyio.open_process(
-        [*COMMAND, *arguments], env=env, cwd=cwd, stdin=subprocess.DEVNULL
-    )
-    async with process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            with anyio.fail_after(_LIMIT_S):
-                yield Running(
-                    process,
-                    BufferedByteReceiveStream(process.stdout),
-                    BufferedByteReceiveStream(process.stderr),
-                )
-        finally:
-            if process.returncode is None:
-                process.kill()
+    begun = _fresh if start is Start.FRESH else _forked
+    async with begun(MODULE, *arguments, env=env, cwd=cwd) as run:
+        with anyio.fail_after(_LIMIT_S):
+            yield run
 
 
 async def _rest(stream: BufferedByteReceiveStream) -> str:
@@ -142,3 +182,115 @@ async def _rest(stream: BufferedByteReceiveStream) -> str:
             pieces.append(await stream.receive())
         except (anyio.EndOfStream, anyio.ClosedResourceError):
             return b"".join(pieces).decode()
+
+
+# --- a fresh interpreter -------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _fresh(
+    module: str, *arguments: str, env: dict[str, str], cwd: Path | None
+) -> AsyncGenerator[Running]:
+    command = [sys.executable, "-m", module, *arguments]
+    process = await anyio.open_process(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL)
+    async with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            yield Running(
+                process,
+                BufferedByteReceiveStream(process.stdout),
+                BufferedByteReceiveStream(process.stderr),
+            )
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+# --- a fork --------------------------------------------------------------------------------
+
+
+@functools.cache
+def _forks() -> Forks:
+    forks = Forks(environment())
+    atexit.register(forks.close)
+    return forks
+
+
+class _PipeEnd(ByteReceiveStream):
+    """What comes out of a pipe."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    async def receive(self, max_bytes: int = 1 << 16) -> bytes:
+        await anyio.wait_readable(self._number)
+        if piece := os.read(self._number, max_bytes):
+            return piece
+        raise anyio.EndOfStream
+
+    async def aclose(self) -> None:
+        os.close(self._number)
+
+
+class _Fork:
+    """The process of a run, by what its keeper tells of it."""
+
+    def __init__(self, pid: int, told: BufferedByteReceiveStream) -> None:
+        self.pid = pid
+        self._told = told
+        self._code: int | None = None
+
+    def send_signal(self, signal: signal.Signals) -> None:
+        # One that has just ended hears nothing, as one that nobody has waited for.
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal)
+
+    async def wait(self) -> int:
+        if self._code is None:
+            self._code = int(await self._told.receive_until(b"\n", 16))
+        return self._code
+
+
+@asynccontextmanager
+async def _forked(
+    module: str,
+    *arguments: str,
+    env: dict[str, str],
+    cwd: Path | None,
+    out: int = subprocess.PIPE,
+    stdin: bytes = b"",
+) -> AsyncGenerator[Running]:
+    assert len(stdin) <= _PIPE_BYTES, "it is written before anybody reads"
+    async with AsyncExitStack() as ends:
+
+        def read_end(number: int) -> BufferedByteReceiveStream:
+            end = _PipeEnd(number)
+            ends.push_async_callback(end.aclose)
+            return BufferedByteReceiveStream(end)
+
+        with ExitStack() as given:
+            theirs, filled = os.pipe()
+            given.callback(os.close, theirs)
+            os.write(filled, stdin)
+            os.close(filled)
+            (read_out, write_out), (read_err, write_err) = os.pipe(), os.pipe()
+            given.callback(os.close, write_out)
+            given.callback(os.close, write_err)
+            streams = read_end(read_out), read_end(read_err)
+            kept = _forks().start(
+                module,
+                *arguments,
+                environment=env,
+                directory=cwd or Path.cwd(),
+                streams=(theirs, write_out if out == subprocess.PIPE else out, write_err),
+            )
+        told = read_end(kept)
+        with anyio.fail_after(_LIMIT_S):
+            process = _Fork(int(await told.receive_until(b"\n", 16)), told)
+        try:
+            yield Running(process, *streams)
+        finally:
+            with anyio.CancelScope(shield=True):
+                process.send_signal(signal.SIGKILL)
+                await process.wait()

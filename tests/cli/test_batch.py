@@ -13,7 +13,7 @@ import av
 import pytest
 
 from tests.cli.batch_files import prompts, results
-from tests.cli.command import environment, of, run_command
+from tests.cli.command import Start, environment, of, run_command
 from tests.raw_server import (
     closed_port,
 )
@@ -23,7 +23,7 @@ from videos_async.emulator import Media, VideosEmulator
 KEY = "sk-canary-0123456789"
 LONG = "long " * 60
 # Each task's last look comes at its deadline, long before the first regular poll 30 s away.
-SOON = ("--timeout", "1")
+SOON = ("--timeout", "0.2")
 FIELDS = ["key", "task_id", "end", "status", "elapsed", "error", "request", "task", "saved"]
 
 
@@ -99,7 +99,10 @@ async def test_emulator_needs_no_key_and_leaves_playable_files(tmp_path: Path) -
     name = prompts(tmp_path, "key,prompt", "one,A kitten", "two,A puppy", name="prompts.csv")
 
     ended = await run_command(
-        "batch", name, "-o", "out", "--emulator", env=environment(), cwd=tmp_path
+        *("batch", name, "-o", "out", "--emulator"),
+        env=environment(),
+        cwd=tmp_path,
+        start=Start.FRESH,
     )
 
     assert ended.code == 0, ended.err

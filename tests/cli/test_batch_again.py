@@ -29,7 +29,8 @@ from videos_async import Journal, KeyState
 from videos_async.emulator import ManualClock, Media, VideosEmulator
 
 COUNT: Final = 6
-SOON: Final = ("--timeout", "2")
+# Each task's last look comes at its deadline, long before its first regular poll.
+SOON: Final = ("--timeout", "0.2")
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ async def test_download_that_was_cut_off_leaves_no_part_and_its_id_in_the_result
 async def test_job_in_the_background_of_a_script_stays_deaf_to_ctrl_c(tmp_path: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     async with VideosEmulator(speed=100_000, media=Media.SAMPLE) as emulator:
-        arguments = ("batch", numbered(tmp_path, 1), "--json", "--timeout", "1")
+        arguments = ("batch", numbered(tmp_path, 1), "--json", "--timeout", "0.5")
         async with running(*arguments, env=of(emulator), cwd=tmp_path) as command:
             await command.line()
             command.process.send_signal(signal.SIGINT)

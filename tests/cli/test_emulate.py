@@ -11,7 +11,7 @@ import aiohttp
 import anyio
 import pytest
 
-from tests.cli.command import Running, environment, run_command, running
+from tests.cli.command import Running, Start, environment, run_command, running
 from videos_async.emulator import VideosEmulator
 
 
@@ -43,11 +43,13 @@ async def create(variables: dict[str, str]) -> dict[str, Any]:
 
 
 async def test_emulate_prints_the_variables_serves_and_ends_well_on_ctrl_c() -> None:
-    async with running("emulate", "--port", "0", env=environment()) as command:
+    fresh = Start.FRESH
+    async with running("emulate", "--port", "0", env=environment(), start=fresh) as command:
         variables = await variables_of(command)
         assert list(variables) == ["VIDEOS_API_KEY", "VIDEOS_BASE_URL"]
         created = await create(variables)
-        queried = await run_command("query", created["id"], env=environment(**variables))
+        env = environment(**variables)
+        queried = await run_command("query", created["id"], env=env, start=fresh)
         command.process.send_signal(signal.SIGINT)
         ended = await command.end()
 

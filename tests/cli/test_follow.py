@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import environment, of, run_command, running, unread_pipe
+from tests.cli.command import Start, environment, of, run_command, running, unread_pipe
 from tests.raw_server import RawServer, answer
 from videos_async import VideoRequest, VideosSession
 from videos_async.emulator import ManualClock, Media, VideosEmulator
@@ -67,7 +67,7 @@ async def test_interrupted_watch_names_only_the_tasks_that_go_on(emulator: Video
     base_url = emulator.base_url
     env = environment(VIDEOS_API_KEY=emulator.api_key)
     arguments = ("watch", one, refused, two, "--base-url", base_url)
-    async with running(*arguments, env=env) as command:
+    async with running(*arguments, env=env, start=Start.FRESH) as command:
         for _ in range(3):
             await command.line()
         command.process.send_signal(signal.SIGINT)
@@ -123,6 +123,7 @@ async def test_download_saves_the_video(
         *("download", task_id, "-o", "there.mp4", "--replace", "--json"),
         env=of(emulator),
         cwd=tmp_path,
+        start=Start.FRESH,
     )
 
     assert ended.code == 0, ended.err

@@ -8,7 +8,7 @@ import anyio
 import av
 import pytest
 
-from tests.cli.command import environment, of, run_command, running, unread_pipe
+from tests.cli.command import Start, environment, of, run_command, running, unread_pipe
 from tests.raw_server import RawServer, answer, close_after_body, closed_port, hang_after_body
 from videos_async.emulator import ManualClock, Media, VideosEmulator
 
@@ -24,7 +24,10 @@ def size_and_length(video: Path) -> tuple[int, int, float]:
 
 async def test_emulator_needs_no_key_and_leaves_a_playable_file(tmp_path: Path) -> None:
     ended = await run_command(
-        "generate", "A kitten", "--emulator", "-o", "kitten.mp4", env=environment(), cwd=tmp_path
+        *("generate", "A kitten", "--emulator", "-o", "kitten.mp4"),
+        env=environment(),
+        cwd=tmp_path,
+        start=Start.FRESH,
     )
 
     assert (ended.code, ended.out.count("\x1b")) == (0, 0)
@@ -68,7 +71,7 @@ async def test_service_is_paid_once_and_the_file_is_named_after_the_task(tmp_pat
     # The deadline's last look comes long before the first regular poll, 30 s away.
     async with VideosEmulator(speed=100_000, media=Media.SAMPLE) as emulator:
         ended = await run_command(
-            "generate", "A kitten", "--timeout", "2", env=of(emulator), cwd=tmp_path
+            "generate", "A kitten", "--timeout", "0.2", env=of(emulator), cwd=tmp_path
         )
         assert ended.code == 0, ended.err
         assert emulator.ledger.billed == 1

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import anyio
 import pytest
 
-from tests.cli.command import environment, run_command
+from tests.cli.command import Start, environment, run_command
 from tests.journal_faults import READ_FAULTS, Fault
 from tests.journals import NOW, accepted, driven, holder, intended, planned
 from videos_async import (
@@ -294,7 +294,9 @@ def test_a_state_that_no_key_is_in_is_no_error(command: Command, tmp_path: Path)
 
 
 async def test_the_process_itself_explains_its_verbs(tmp_path: Path) -> None:
-    ended = await run_command("journal", "--help", env=environment(), cwd=tmp_path)
+    ended = await run_command(
+        "journal", "--help", env=environment(), cwd=tmp_path, start=Start.FRESH
+    )
     assert ended.code == 0
     assert all(
         verb in ended.out for verb in ("show", "uncertain", "rearm", "adopt", "abandon", "export")

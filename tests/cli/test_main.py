@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.cli.command import environment, run_command, unread_pipe
+from tests.cli.command import Start, environment, run_command, unread_pipe
 from tests.raw_server import RawServer, answer
 from videos_async import __version__
 from videos_async.cli._exit import ExitCode
@@ -48,12 +48,12 @@ def test_missing_extra_is_one_sentence_that_says_how_to_get_it(missing: str) -> 
 
 
 async def test_version_is_the_package_s() -> None:
-    ended = await run_command("--version", env=environment())
+    ended = await run_command("--version", env=environment(), start=Start.FRESH)
     assert (ended.code, ended.out) == (0, f"videos-async {__version__}\n")
 
 
 async def test_help_documents_every_exit_code() -> None:
-    ended = await run_command("--help", env=environment())
+    ended = await run_command("--help", env=environment(), start=Start.FRESH)
 
     assert ended.code == 0
     assert all(f"{code.value}:" in ended.out for code in ExitCode)
