@@ -213,9 +213,11 @@ async def test_doubt_is_held_and_told_with_the_commands_that_resolve_it(tmp_path
 
 
 async def test_the_emulator_of_the_command_leaves_no_journal(tmp_path: Path) -> None:
-    arguments = line(tmp_path, "--emulator", count=1)
+    # One that is refused has ended when it is first looked at.
+    arguments = ("batch", prompts(tmp_path, "x [refuse]"), "-o", "out", "--emulator")
     ended = await run_command(*arguments, env=environment(), cwd=tmp_path)
-    assert ended.code == 0, ended.err
+    assert (ended.code, "1 failed" in ended.err) == (1, True), ended.err
+    assert (tmp_path / "out/results.jsonl").exists()
     assert not (tmp_path / "out/journal.sqlite").exists()
 
 

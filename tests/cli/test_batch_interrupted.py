@@ -166,7 +166,7 @@ async def test_download_that_was_cut_off_leaves_no_part_and_its_id_in_the_result
 
     async with RawServer(service) as server:
         env = environment(VIDEOS_API_KEY="a-key", VIDEOS_BASE_URL=server.url)
-        arguments = ("batch", numbered(tmp_path, 1), "-o", "out", "--timeout", "20")
+        arguments = ("batch", numbered(tmp_path, 1), "-o", "out", "--timeout", "0.5")
         async with running(*arguments, env=env, cwd=tmp_path) as command:
             await server.until(lambda: any("/files/" in one.target for one in server.requests))
             command.process.send_signal(signal.SIGINT)
