@@ -11,6 +11,10 @@ import selectors
 import time
 from collections.abc import Callable
 
+import pytest
+
+__all__ = ["on_scaled_time", "scaled_loop"]
+
 
 def scaled_loop(speed: float) -> Callable[[], asyncio.AbstractEventLoop]:
     """Make a factory of event loops that live `speed` seconds in one."""
@@ -24,3 +28,10 @@ def scaled_loop(speed: float) -> Callable[[], asyncio.AbstractEventLoop]:
             return time.monotonic() * speed
 
     return lambda: ScaledLoop(ScaledSelector())
+
+
+def on_scaled_time(speed: float) -> pytest.MarkDecorator:
+    """Let a test, and all it awaits, live `speed` seconds in one."""
+    backend = ("asyncio", {"loop_factory": scaled_loop(speed)})
+    name = f"{speed:g} times as fast"
+    return pytest.mark.parametrize("anyio_backend", [pytest.param(backend, id=name)])

@@ -11,7 +11,7 @@ from typing import Any
 from videos_async import PollPolicy, RetryPolicy, VideoRequest, VideosSession
 from videos_async.emulator import Media, VideosEmulator
 
-QUICK_POLLS = PollPolicy(min_interval_s=0.02, max_interval_s=0.04)
+QUICK_POLLS = PollPolicy(min_interval_s=0.01, max_interval_s=0.02)
 QUICK_RETRIES = RetryPolicy(base_s=0.01, cap_s=0.05)
 
 
@@ -25,8 +25,8 @@ def quick_session(emulator: VideosEmulator, **options: Any) -> VideosSession:
 async def quick_service(
     **options: Any,
 ) -> AsyncGenerator[tuple[VideosEmulator, VideosSession]]:
-    """Run the emulator, minutes passing in tenths of a second, and a session with it."""
-    settings: dict[str, Any] = {"speed": 400.0, "media": Media.SAMPLE, **options}
+    """Run the emulator, minutes passing in hundredths of a second, and a session with it."""
+    settings: dict[str, Any] = {"speed": 2000.0, "media": Media.SAMPLE, **options}
     async with VideosEmulator(**settings) as emulator, quick_session(emulator) as session:
         yield emulator, session
 

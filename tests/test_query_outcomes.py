@@ -26,6 +26,7 @@ from tests.raw_server import (
     reset_after_body,
     reset_at_once,
 )
+from tests.scaled_clock import on_scaled_time
 from videos_async import (
     InvalidRequest,
     PollPolicy,
@@ -159,6 +160,7 @@ async def test_retry_after_of_a_503_is_obeyed() -> None:
     assert second.at_s - first.at_s >= 0.2
 
 
+@on_scaled_time(20)
 async def test_429_pauses_every_call_of_the_session() -> None:
     slow_down = answer(429, {}, ("Retry-After", "0.2"))
     created = {**PROCESSING, "status": "queued"}

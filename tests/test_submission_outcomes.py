@@ -24,6 +24,7 @@ from tests.raw_server import (
     Script,
     answer,
     arrival,
+    arrival,
     close_after_body,
     closed_port,
     drip,
@@ -35,6 +36,7 @@ from tests.raw_server import (
     reset_after_headers,
     reset_at_once,
 )
+from tests.scaled_clock import on_scaled_time
 from videos_async import (
     AccountRefused,
     NotSubmitted,
@@ -264,6 +266,7 @@ async def test_429_with_a_cut_body_is_still_a_429() -> None:
     assert server.posts == 2
 
 
+@on_scaled_time(20)
 async def test_429_to_the_end_of_the_tries_is_not_submitted_with_what_the_service_said() -> None:
     async with (
         RawServer(answer(429, {"message": "too many"})) as server,
@@ -278,6 +281,7 @@ async def test_429_to_the_end_of_the_tries_is_not_submitted_with_what_the_servic
     assert session.uncertain == ()
 
 
+@on_scaled_time(20)
 async def test_429_holds_up_the_submissions_of_others() -> None:
     slow_down = answer(429, {}, ("Retry-After", "0.2"))
     async with (
@@ -292,6 +296,7 @@ async def test_429_holds_up_the_submissions_of_others() -> None:
     assert all(seconds_between(server, 0, later) >= 0.2 for later in (1, 2, 3))
 
 
+@on_scaled_time(20)
 async def test_tries_of_one_submission_share_an_idempotency_key_and_two_submissions_do_not() -> (
     None
 ):
@@ -731,7 +736,7 @@ async def test_submission_in_its_pause_ends_with_the_session() -> None:
         session = open_session(server)
         submission = asyncio.create_task(session.submit(REQUEST))
         await server.until(lambda: server.posts == 1)
-        await server.settle()
+        await arrival()
         await session.aclose()
         with pytest.raises(SessionClosed):
             await submission
@@ -837,7 +842,7 @@ async def test_cancelled_in_the_pause_after_a_429_is_no_doubt() -> None:
     ):
         submission = asyncio.create_task(session.submit(REQUEST))
         await server.until(lambda: server.posts == 1)
-        await server.settle()
+        await arrival()
         submission.cancel()
         await asyncio.wait([submission])
 
