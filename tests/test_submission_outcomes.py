@@ -24,7 +24,6 @@ from tests.raw_server import (
     Script,
     answer,
     arrival,
-    arrival,
     close_after_body,
     closed_port,
     drip,
