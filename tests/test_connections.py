@@ -37,6 +37,7 @@ from videos_async import (
     _connections,
 )
 from videos_async._version import __version__
+from videos_async.emulator import VirtualClock
 
 KEY = "sk-connections"
 REQUEST = VideoRequest(prompt="A kitten on a meadow", duration=5)
@@ -239,6 +240,21 @@ async def test_a_connection_for_create_calls_is_not_kept_for_longer_than_a_secon
     async with RawServer(answer(200, ACCEPTED)) as server, open_session(server) as session:
         await session.submit(REQUEST)
         assert pool_of(session, "submit")["_keepalive_timeout"] <= 1.0
+
+
+def test_connections_are_let_go_on_a_loop_whose_time_jumps() -> None:
+    async def lie_idle() -> int:
+        async with RawServer(answer(200, ACCEPTED)) as server, open_session(server) as session:
+            await session.submit(REQUEST)
+            await session.query("video_1")
+            open_before = server.open_connections
+            await asyncio.sleep(300)
+            await arrival()
+            assert server.open_connections == 0
+        return open_before
+
+    with asyncio.Runner(loop_factory=VirtualClock().new_event_loop) as runner:
+        assert runner.run(lie_idle()) == 2
 
 
 async def test_reads_are_of_a_size_the_allocator_keeps_at_hand() -> None:

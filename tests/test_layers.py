@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,9 +102,10 @@ FILES: Final = sorted(PACKAGE.rglob("*.py"))
 FILE_IDS: Final = [str(path.relative_to(PACKAGE)) for path in FILES]
 
 
-def _imports(path: Path) -> list[Import]:
+@functools.cache
+def _imports(path: Path) -> tuple[Import, ...]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return list(_walk(tree, package=_package(path), is_for_types=False))
+    return tuple(_walk(tree, package=_package(path), is_for_types=False))
 
 
 def _package(path: Path) -> tuple[str, ...]:
