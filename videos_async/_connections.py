@@ -183,16 +183,14 @@ class _Connector(aiohttp.TCPConnector):
     longer, connections are what they are by default.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._left_idle: set[tuple[Any, float]] = set()
+    _left_idle: frozenset[tuple[Any, float]] = frozenset()
 
     def _cleanup(self) -> None:
         # aiohttp is woken by the loop's clock, and judges by the machine's how long a connection
         # lay idle. On a loop whose time jumps it would keep them all, and be woken again for each
         # second of the hours that pass. What is found unused twice has its time behind it.
-        cast("Any", super())._cleanup()
-        idle = {each for each_host in self._conns.values() for each in each_host}
+        super()._cleanup()
+        idle = frozenset(each for each_host in self._conns.values() for each in each_host)
         for protocol, _ in idle & self._left_idle:
             protocol.close()
         self._left_idle = idle - self._left_idle
