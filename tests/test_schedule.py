@@ -315,7 +315,9 @@ def test_the_deadline_of_a_task_that_was_never_seen_has_no_status() -> None:
     assert (drive.end.status, drive.end.task, error.last_error) == (None, None, "bad gateway")
 
 
-@pytest.mark.parametrize(("timeout_s", "before_s"), [(600.0, 5.0), (20.0, 2.0), (1.0, 0.1)])
+@pytest.mark.parametrize(
+    ("timeout_s", "before_s"), [(600.0, 5.0), (20.0, 2.0), (5.0, 1.0), (1.0, 0.5)]
+)
 def test_there_is_one_last_look_shortly_before_the_deadline(
     timeout_s: float, before_s: float
 ) -> None:

@@ -63,8 +63,10 @@ class Poll:
 
 Step: TypeAlias = Poll | Transition
 
+# How long before a deadline the last look is taken: late, and yet in time for its answer.
 _LAST_LOOK_S = 5.0
 _LAST_LOOK_SHARE = 0.1
+_ANSWER_TAKES_S = 1.0
 
 
 Patience: TypeAlias = PollPolicy | AdaptivePolling
@@ -326,7 +328,7 @@ class Schedule:
             # One last look shortly before the deadline, then nothing until it: a task that
             # finished meanwhile is not reported as timed out.
             assert followed.timeout_s is not None  # noqa: S101 - it made the deadline
-            last_look_s = deadline_s - min(_LAST_LOOK_S, followed.timeout_s * _LAST_LOOK_SHARE)
+            last_look_s = deadline_s - _last_look_left_s(followed.timeout_s)
             if due_s > last_look_s:
                 # Two polls keep their distance all the same, and the first is no second one.
                 soonest_s = now_s if now_s == followed.added_s else now_s + self._pace.floor_s
@@ -353,3 +355,10 @@ class Schedule:
             error=error,
             request=followed.request,
         )
+
+
+def _last_look_left_s(timeout_s: float) -> float:
+    """Tell how long before its deadline a task is looked at for the last time."""
+    # A tenth of two seconds is gone before a distant service has answered.
+    least_s = min(_ANSWER_TAKES_S, timeout_s / 2)
+    return min(_LAST_LOOK_S, max(least_s, timeout_s * _LAST_LOOK_SHARE))

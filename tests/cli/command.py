@@ -89,6 +89,7 @@ async def run_command(
     stdin: bytes = b"",
     start: Start = Start.FORKED,
     module: str = MODULE,
+    speed: float = 1,
 ) -> Ended:
     """Run a command to its end.
 
@@ -100,8 +101,10 @@ async def run_command(
         stdin: What its standard input brings.
         start: How it begins.
         module: What is run in place of the command.
+        speed: How many seconds pass on its event loop in one; of a fork alone.
     """
     if start is Start.FRESH:
+        assert speed == 1
         with anyio.fail_after(_LIMIT_S):
             done = await anyio.run_process(
                 [sys.executable, "-m", module, *arguments],
@@ -112,7 +115,9 @@ async def run_command(
                 stdout=out,
             )
         return Ended(done.returncode, (done.stdout or b"").decode(), done.stderr.decode())
-    async with _forked(module, *arguments, env=env, cwd=cwd, out=out, stdin=stdin) as run:
+    async with _forked(
+        module, *arguments, env=env, cwd=cwd, out=out, stdin=stdin, speed=speed
+    ) as run:
         return await run.end()
 
 
@@ -260,6 +265,7 @@ async def _forked(
     cwd: Path | None,
     out: int = subprocess.PIPE,
     stdin: bytes = b"",
+    speed: float = 1,
 ) -> AsyncGenerator[Running]:
     assert len(stdin) <= _PIPE_BYTES, "it is written before anybody reads"
     async with AsyncExitStack() as ends:
@@ -284,6 +290,7 @@ async def _forked(
                 environment=env,
                 directory=cwd or Path.cwd(),
                 streams=(theirs, write_out if out == subprocess.PIPE else out, write_err),
+                speed=speed,
             )
         told = read_end(kept)
         with anyio.fail_after(_LIMIT_S):

@@ -4,7 +4,8 @@ An interpreter takes half a second to start and import the command, and the test
 hundred and fifty. Here one process imports it once and forks for each run, so that a run is a
 process like any other: its memory, exit code, signals and standard streams are its own, and it
 ends as an interpreter does. What a run is given is what `subprocess` would give it: arguments, an
-environment, a directory, three descriptors, and whether it is deaf to Ctrl-C.
+environment, a directory, three descriptors, and whether it is deaf to Ctrl-C. Where a test asks for
+it, time runs faster on its event loop (`tests.scaled_clock`).
 
 What only a fresh interpreter can show is left to those who start one (`tests.cli.command.Start`):
 that the script is installed, what is imported and what warns of it, and what Python reads of its
@@ -17,6 +18,7 @@ it has ended. Each run has a keeper, a process that does nothing but wait for it
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
 import json
@@ -32,6 +34,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import attrs
+
+from tests.scaled_clock import scaled_loop
 
 __all__ = ["Forks"]
 
@@ -52,6 +56,7 @@ class _Told:
     environment: dict[str, str]
     directory: str
     is_deaf_to_ctrl_c: bool
+    speed: float
 
 
 # --- as the tests see it -------------------------------------------------------------------
@@ -89,6 +94,7 @@ class Forks:
         environment: Mapping[str, str],
         directory: Path,
         streams: tuple[int, int, int],
+        speed: float,
     ) -> int:
         """Start a run.
 
@@ -98,6 +104,7 @@ class Forks:
             environment: Its environment.
             directory: Where it runs.
             streams: Its standard input, output and error; they stay the caller's.
+            speed: How many seconds pass on its event loop in one.
 
         Returns:
             The end of a pipe, the caller's from now on, which brings two lines: its process id,
@@ -110,6 +117,7 @@ class Forks:
             environment=dict(environment),
             directory=str(directory),
             is_deaf_to_ctrl_c=signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
+            speed=speed,
         )
         kept, keeper = os.pipe()
         try:
@@ -185,8 +193,21 @@ def _run(told: _Told, streams: list[int]) -> NoReturn:
     os.chdir(told.directory)
     sys.path[0] = told.directory
     sys.argv = ["", *told.arguments]
+    if told.speed != 1:
+        _run_faster(told.speed)
     runpy.run_module(told.module, run_name="__main__", alter_sys=True)
     sys.exit()
+
+
+def _run_faster(speed: float) -> None:
+    """Let time run faster on every event loop of this process."""
+
+    class Policy(asyncio.DefaultEventLoopPolicy):
+        def new_event_loop(self) -> asyncio.AbstractEventLoop:
+            return scaled_loop(speed)()
+
+    # The only way to reach a loop that somebody else runs.
+    asyncio.set_event_loop_policy(Policy())  # pyright: ignore[reportDeprecated]
 
 
 def _opened_anew(stream: Any) -> TextIOWrapper:

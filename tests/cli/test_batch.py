@@ -23,7 +23,7 @@ from videos_async.emulator import Media, VideosEmulator
 KEY = "sk-canary-0123456789"
 LONG = "long " * 60
 # Each task's last look comes at its deadline, long before the first regular poll 30 s away.
-SOON = ("--timeout", "0.2")
+SOON = ("--timeout", "0.5")
 FIELDS = ["key", "task_id", "end", "status", "elapsed", "error", "request", "task", "saved"]
 
 

@@ -30,7 +30,7 @@ from videos_async.emulator import ManualClock, Media, VideosEmulator
 
 COUNT: Final = 6
 # Each task's last look comes at its deadline, long before its first regular poll.
-SOON: Final = ("--timeout", "0.2")
+SOON: Final = ("--timeout", "0.5")
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ async def test_no_more_is_sent_than_may_be_billed(emulator: VideosEmulator, tmp_
             "--concurrency",
             "3",
             "--timeout",
-            "0.2",
+            "0.5",
         ),
         env=of(emulator),
         cwd=tmp_path,

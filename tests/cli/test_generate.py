@@ -14,7 +14,7 @@ from videos_async.emulator import ManualClock, Media, VideosEmulator
 
 KEY = "sk-canary-0123456789"
 # The deadline's last look comes long before the first regular poll.
-SOON = ("--timeout", "0.2")
+SOON = ("--timeout", "0.5")
 
 
 def size_and_length(video: Path) -> tuple[int, int, float]:
@@ -155,7 +155,8 @@ async def test_refused_connection_is_exit_code_4() -> None:
     with closed_port() as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         env = environment(VIDEOS_API_KEY=KEY, VIDEOS_BASE_URL=url)
-        ended = await run_command("generate", "x", env=env)
+        # Some seconds pass between its tries.
+        ended = await run_command("generate", "x", env=env, speed=20)
 
     assert (ended.code, ended.out) == (4, "")
     assert "Nothing is billed" in ended.err
