@@ -11,9 +11,10 @@ What only a fresh interpreter can show is left to those who start one (`tests.cl
 that the script is installed, what is imported and what warns of it, and what Python reads of its
 environment at its start.
 
-Requests come as JSON over the socket that is the standard input, with descriptors beside them: the
-three streams, and a pipe on which the run's *keeper* tells its process id, and its exit code once
-it has ended. Each run has a keeper, a process that does nothing but wait for it.
+Requests come over the socket that is the standard input, each as its length and then as JSON, with
+descriptors beside the length: the three streams, and a pipe on which the run's *keeper* tells its
+process id, and its exit code once it has ended. Each run has a keeper, a process that does nothing
+but wait for it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ __all__ = ["Forks"]
 # What the commands load, at once or where they need it.
 _LOADED: Final = ("videos_async.cli._app", "videos_async.emulator", "videos_async.journal")
 _ROOT: Final = Path(__file__).parent.parent.parent
-_REQUEST_LIMIT_BYTES: Final = 1 << 17
+_LENGTH_BYTES: Final = 4
 # What the interpreter reads as it starts, and a fork can no longer be told.
 _AT_START: Final = "PYTHON"
 
@@ -72,7 +73,7 @@ class Forks:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._at_start = _read_at_start(environment)
-        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._requests, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.cli.forks"],
@@ -122,7 +123,9 @@ class Forks:
         kept, keeper = os.pipe()
         try:
             request = json.dumps(attrs.asdict(told)).encode()
-            socket.send_fds(self._requests, [request], [*streams, keeper])
+            length = len(request).to_bytes(_LENGTH_BYTES)
+            socket.send_fds(self._requests, [length], [*streams, keeper])
+            self._requests.sendall(request)
         except BaseException:
             os.close(kept)
             raise
@@ -150,9 +153,10 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(fileno=os.dup(0)) as requests:
         while True:
-            request, descriptors, _, _ = socket.recv_fds(requests, _REQUEST_LIMIT_BYTES, 4)
-            if not request:
+            length, descriptors, _, _ = socket.recv_fds(requests, _LENGTH_BYTES, 4)
+            if not length:
                 return
+            request = requests.recv(int.from_bytes(length), socket.MSG_WAITALL)
             told = _Told(**json.loads(request))
             *streams, keeper = descriptors
             if os.fork() == 0:

@@ -6,7 +6,9 @@ import io
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,14 @@ def test_missing_extra_is_one_sentence_that_says_how_to_get_it(missing: str) -> 
 async def test_version_is_the_package_s() -> None:
     ended = await run_command("--version", env=environment(), start=Start.FRESH)
     assert (ended.code, ended.out) == (0, f"videos-async {__version__}\n")
+
+
+def test_the_installed_script_is_the_command() -> None:
+    script = Path(sysconfig.get_path("scripts"), "videos-async")
+    done = subprocess.run(
+        [script, "--version"], capture_output=True, text=True, check=False, env=environment()
+    )
+    assert (done.returncode, done.stdout) == (0, f"videos-async {__version__}\n"), done.stderr
 
 
 async def test_help_documents_every_exit_code() -> None:
