@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -160,6 +161,35 @@ def test_drivers_that_come_and_go_are_never_two_at_a_time(journal: Path) -> None
         list(threads.map(come_and_go, range(4)))
 
     assert (len(most), max(most)) == (400, 1)
+
+
+COME_AND_GO = """
+import os, sys
+print(flush=True)
+while True:
+    try:
+        os.close(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass
+    try:
+        os.unlink(sys.argv[1])
+    except FileNotFoundError:
+        pass
+"""
+
+
+def test_a_file_that_goes_while_it_is_opened_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    command = [sys.executable, "-S", "-c", COME_AND_GO, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            other.stdout.readline()
+            for _ in range(20_000):
+                descriptor, _ = open_private(path)
+                os.close(descriptor)
+        finally:
+            other.kill()
 
 
 # --- refused -------------------------------------------------------------------------------

@@ -47,13 +47,9 @@ def open_private(path: Path) -> tuple[int, bool]:
     Raises:
         JournalError: It cannot be made, or others could write to it.
     """
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        try:
-            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            descriptor = os.open(path, flags | os.O_NONBLOCK)
-        else:
+        descriptor, is_made = _opened_or_made(path)
+        if is_made:
             # A umask may have taken away what is needed.
             os.fchmod(descriptor, 0o600)
             return descriptor, True
@@ -64,6 +60,17 @@ def open_private(path: Path) -> tuple[int, bool]:
         return descriptor, False
     os.close(descriptor)
     raise JournalError(path=str(path), problem=problem)
+
+
+def _opened_or_made(path: Path) -> tuple[int, bool]:
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        with suppress(FileExistsError):
+            return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600), True
+        # Whoever made it may take it away just now: then it is to be made again. That its
+        # directory is missing is found out above.
+        with suppress(FileNotFoundError):
+            return os.open(path, flags | os.O_NONBLOCK), False
 
 
 def _reason(error: OSError | ValueError) -> str:
