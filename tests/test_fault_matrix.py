@@ -9,9 +9,6 @@ In the first two parts the fault strikes one prompt of three in a batch. Whateve
 one, the other two are paid for once and completed: one task's trouble never ends another's.
 """
 
-# Whether a journal is being written shows below the public face alone.
-# pyright: reportPrivateUsage=false
-
 from __future__ import annotations
 
 import asyncio
@@ -75,18 +72,8 @@ async def emulator() -> AsyncIterator[VideosEmulator]:
 
 @pytest.fixture
 async def session(emulator: VideosEmulator) -> AsyncIterator[VideosSession]:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualLoop)
     async with VideosSession(emulator.api_key, base_url=emulator.base_url) as opened:
-
-        def is_writing() -> bool:
-            writers = [one.writer for one in opened._journals._opened.values()]
-            return not all(writer._idle.is_set() for writer in writers)
-
-        # The loop does not see the threads of journals: it would let hours pass while one writes.
-        end_hold = loop.clock.hold_while(is_writing)
         yield opened
-        end_hold()
 
 
 async def batch(
