@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +102,7 @@ class Nginx:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     root = tmp_path_factory.mktemp("nginx")
     (root / "files").mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free_port()
     configuration = root / "nginx.conf"
     configuration.write_text(CONFIGURATION.format(root=root, port=port))
     assert NGINX is not None
@@ -113,6 +113,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
             yield Nginx(root, port)
         finally:
             process.terminate()
+
+
+def _free_port() -> int:
+    # Below those that the system gives away by itself: nobody gets it before nginx does.
+    for port in random.sample(range(10_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("no port is free")
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,7 +13,6 @@ from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import anyio
 import anyio.lowlevel
@@ -99,29 +99,25 @@ def store_at(endpoint: str, **options: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[Bucket]:
-    with closed_port() as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "--host=127.0.0.1", f"--port={port}"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    log = tmp_path_factory.mktemp("s3") / "log"
+    # On a port that it finds itself: one that was found for it may be somebody else's by then.
+    command = [sys.executable, "-m", "moto.server", "--host=127.0.0.1", "--port=0"]
+    with log.open("wb") as told, subprocess.Popen(command, stdout=told, stderr=told) as process:
         try:
-            endpoint = f"http://127.0.0.1:{port}"
-            _wait_for(endpoint, process)
-            yield Bucket(endpoint)
+            yield Bucket(_endpoint_of(process, log))
         finally:
             process.kill()
 
 
-def _wait_for(endpoint: str, process: subprocess.Popen[bytes]) -> None:
-    until_s = time.monotonic() + 20
+def _endpoint_of(process: subprocess.Popen[bytes], log: Path) -> str:
+    until_s = time.monotonic() + 25
     while process.poll() is None and time.monotonic() < until_s:
-        try:
-            with urlopen(f"{endpoint}/moto-api/") as answered:
-                answered.read()
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise RuntimeError("the S3 server did not start")
+        found = re.search(r"Running on (http://\S+)", log.read_text(encoding="utf-8"))
+        if found is not None:
+            return found[1]
+        time.sleep(0.05)
+    raise RuntimeError(f"the S3 server did not start: {log.read_text(encoding='utf-8')}")
 
 
 @pytest.fixture
