@@ -83,10 +83,12 @@ _FORGOTTEN_OVER: Final = 400.0
 _STOP_OWING: Final = -30.0
 _MOST_OWED: Final = -150.0
 _MOST_SAVED: Final = 150.0
+# What a queue saves is saved for good: with more than the above, looks hardly count.
+_MOST_SAVED_IN_QUEUE: Final = 1000.0
 
 # A look that brings the news less than half a second earlier on average is not worth making,
 # however many were saved.
-_CHEAPEST_S: Final = 0.5
+_CHEAPEST_S: Final = 0.25
 _DEAREST_S: Final = 100.0
 _USUAL_PRICE_S: Final = 5.0
 _MOST_CHANGE: Final = 2.0
@@ -99,10 +101,11 @@ _REFRESHED_AFTER_SHARE: Final = 1 / 16
 
 @attrs.frozen
 class _Tables:
-    """When to look: within the means, and a little above them."""
+    """When to look: within the means, a little above them, and where they hardly matter."""
 
     dear: Inspections
     generous: Inspections
+    lavish: Inspections
 
     @property
     def looks(self) -> float:
@@ -161,10 +164,13 @@ class Cohort:
         if tables is None or self._is_stale:
             tables = self._refreshed()
         # The account decides between the two: tables come in steps, as looks do.
-        gap_s = (tables.generous if self.credit > 0 else tables.dear).gap_s(age_s)
+        credit = self.credit
+        if credit > _MOST_SAVED:
+            return tables.lavish.gap_s(age_s)
+        gap_s = (tables.generous if credit > 0 else tables.dear).gap_s(age_s)
         # Where what is believed is far off, the account goes down until ends teach better.
         # Beyond a debt that is soon paid back, no look may add to it.
-        return gap_s if self.credit > _STOP_OWING else max(gap_s, self._interval_s)
+        return gap_s if credit > _STOP_OWING else max(gap_s, self._interval_s)
 
     def is_dequeued_soon(self, age_s: float) -> bool:
         """Tell whether one that is queued at an age is rather processed by the first look."""
@@ -186,7 +192,13 @@ class Cohort:
     def looked(self, covered_s: float) -> None:
         """Book a look, and the time since the one before."""
         credit = self.credit + covered_s / self._interval_s - 1
-        self.credit = min(max(credit, _MOST_OWED), _MOST_SAVED)
+        # What is saved early in a task's life is wanted near its end.
+        self.credit = min(max(credit, _MOST_OWED), max(self.credit, _MOST_SAVED))
+
+    def looked_in_queue(self, covered_s: float) -> None:
+        """Book a look that found a task still queued, and the time since the one before."""
+        credit = self.credit + covered_s / self._interval_s - 1
+        self.credit = min(max(credit, _MOST_OWED), _MOST_SAVED_IN_QUEUE)
 
     def dequeued_between(self, low_s: float, high_s: float) -> None:
         """Take in that one was taken from the queue between two ages."""
@@ -243,6 +255,8 @@ class Cohort:
         self._tables = _Tables(
             dear=self._inspections(self._price_s * _APART),
             generous=self._inspections(self._price_s / _APART),
+            # Those that outlive what is believed are not left alone, either.
+            lavish=self._inspections(_CHEAPEST_S, self._policy.mean_interval_s),
         )
         return self._tables
 
@@ -263,12 +277,13 @@ class Cohort:
             waiting = 1 - share_at(self.processing.ended, age_s)
         return looks
 
-    def _inspections(self, price_s: float) -> Inspections:
+    def _inspections(self, price_s: float, tail_s: float | None = None) -> Inspections:
         return inspections(
             self.processing.ended,
             price_s=price_s,
             floor_s=self._policy.min_interval_s,
             ceiling_s=self._policy.max_interval_s,
+            tail_s=tail_s,
         )
 
 

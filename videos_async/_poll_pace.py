@@ -48,6 +48,10 @@ class PollPace(Protocol):
         """Tell how long to wait after a look that told nothing."""
         ...
 
+    def longer_s(self, followed: Followed, now_s: float) -> float | None:
+        """Tell how much longer to wait with a task that is due, or None to look at it now."""
+        ...
+
     def ended(self, followed: Followed, previous: Status | None, now_s: float) -> None:
         """Take in that a task was seen to have ended."""
         ...
@@ -88,6 +92,9 @@ class TimerPace:
         return self._policy.interval_s(self._random)
 
     again_s = added
+
+    def longer_s(self, followed: Followed, now_s: float) -> None:
+        """Look at whatever is due."""
 
     def ended(self, followed: Followed, previous: Status | None, now_s: float) -> None:
         """Learn nothing."""
@@ -157,9 +164,11 @@ class LearningPace:
     def looked(self, followed: Followed, previous: Status | None, now_s: float) -> float:
         """Take in that a task goes on, and tell how long to wait with the next look."""
         cohort = followed.cohort or self._place(followed)
+        is_queued = followed.status == Status.QUEUED
         if followed.entered_s is not None:
-            cohort.looked(now_s - followed.looked_s)
-        if followed.status == Status.QUEUED:
+            book = cohort.looked_in_queue if is_queued else cohort.looked
+            book(now_s - followed.looked_s)
+        if is_queued:
             self._line(cohort).still(followed, now_s)
         elif previous == Status.QUEUED or (previous is None and followed.entered_s is not None):
             self._dequeued(followed, cohort, now_s)
@@ -177,6 +186,20 @@ class LearningPace:
             return self._queued_gap_s(followed, cohort, age_s, now_s)
         gap_s = cohort.gap_s(now_s - followed.entered_s)
         return self._bounded(self._jittered(gap_s), self._policy.max_interval_s)
+
+    def longer_s(self, followed: Followed, now_s: float) -> float | None:
+        """Tell how much longer to wait with a task that is due, or None to look at it now.
+
+        Those far from the front that became due before there was order to be seen need no look.
+        """
+        cohort = followed.cohort
+        if cohort is None or followed.status != Status.QUEUED or followed.troubles is not None:
+            return None
+        line = self._line(cohort)
+        waited_s = now_s - followed.looked_s
+        if waited_s > self._policy.max_queued_interval_s / 2 or not line.is_deep(followed, now_s):
+            return None
+        return self._deep_gap_s() - waited_s
 
     def ended(self, followed: Followed, previous: Status | None, now_s: float) -> None:
         """Take in that a task was seen to have ended."""
@@ -265,8 +288,7 @@ class LearningPace:
         if line.is_trusted:
             gap_s = line.gap_s(followed, now_s)
             if gap_s is None:
-                ceiling_s = policy.max_queued_interval_s
-                return self._bounded(self._drawn(1 - _JITTER / 2, 1) * ceiling_s, ceiling_s)
+                return self._deep_gap_s()
             return self._bounded(self._jittered(gap_s), policy.max_interval_s)
         if cohort.is_dequeued_soon(age_s):
             first_s = cohort.gap_s(0.0)
@@ -278,6 +300,10 @@ class LearningPace:
             gap_s = _BACKLOG_SHARE * policy.mean_interval_s
         gap_s -= now_s - followed.looked_s
         return self._bounded(self._jittered(gap_s), policy.max_interval_s)
+
+    def _deep_gap_s(self) -> float:
+        ceiling_s = self._policy.max_queued_interval_s
+        return self._bounded(self._drawn(1 - _JITTER / 2, 1) * ceiling_s, ceiling_s)
 
     def _bounded(self, gap_s: float, ceiling_s: float) -> float:
         gap_s = max(self.floor_s, min(gap_s, ceiling_s))
