@@ -26,7 +26,7 @@ from typing import Final
 
 import attrs
 
-from videos_async._lifetimes import AGES_S, bin_of
+from videos_async._ages import AGES_S, bin_of
 
 __all__ = ["Inspections", "inspections"]
 
@@ -41,12 +41,13 @@ class Inspections:
 
     Attributes:
         ages_s: The next age to look at, for one that was alive at each of `AGES_S`.
-        looks: Expected looks until the end is seen.
+        looks: For each of `AGES_S` up to the tail, the expected looks from there on until the end
+            is seen, times the share that is alive there.
         tail_s: The gap beyond all of these.
     """
 
     ages_s: Sequence[float]
-    looks: float
+    looks: Sequence[float]
     tail_s: float
 
     def gap_s(self, age_s: float) -> float:
@@ -130,6 +131,6 @@ def inspections(
     )
     return Inspections(
         ages_s=ages_s,
-        looks=looks[0],
+        looks=looks[:final],
         tail_s=ceiling_s if tail_s is None else tail_s,
     )
