@@ -30,7 +30,7 @@ __all__ = ["ChangeTest", "stretched"]
 _STRETCHES: Final = (1.5, 1 / 1.5)
 # One in so many does what no distribution foresees, and proves nothing.
 _STRAY: Final = 0.02
-_LIMIT: Final = 7.0
+_LIMIT: Final = 8.0
 
 _FACTORS: Final = tuple(1.15**power for power in range(-13, 14))
 _FLOOR: Final = 1e-3
