@@ -98,10 +98,6 @@ class Account:
         self._watched.add(under_way)
         return under_way
 
-    def adopt(self, under_way: UnderWay) -> None:
-        """Count those as well that another account has begun to follow."""
-        self._watched.add(under_way)
-
     def move(self, under_way: UnderWay, before: int | None, after: int | None) -> None:
         """Book that a task is expected to cost what it costs from another age on.
 

@@ -79,12 +79,15 @@ def _priors() -> tuple[tuple[float, ...], tuple[float, ...]]:
 # Not all that the account allows is planned for, as it goes by guesses where an end fell.
 _THRIFT: Final = 1.007
 
-# A look that brings the news less than half a second earlier on average is not worth making,
-# however many were saved.
+# A look that brings the news less than a quarter of a second earlier on average is not worth
+# making, however many were saved.
 _CHEAPEST_S: Final = 0.25
 _DEAREST_S: Final = 100.0
 _USUAL_PRICE_S: Final = 5.0
 _MOST_CHANGE: Final = 2.0
+# What is saved or owed changes the price by no more than this share of the looks: those who come
+# next may be so many that they cannot be looked at as planned before the price is another.
+_MOST_EXTRA: Final = 0.25
 _APART: Final = 1.25
 _NEXT_TO_NONE: Final = 1e-4
 
@@ -191,10 +194,7 @@ class Cohort:
 
     def follow(self) -> UnderWay:
         """Begin to follow tasks for one watch or batch."""
-        under_way = self.account.open()
-        if self._of_model is not None:
-            self._of_model.account.adopt(under_way)
-        return under_way
+        return self.account.open()
 
     def dequeued_between(self, low_s: float, high_s: float) -> None:
         """Take in that one was taken from the queue between two ages."""
@@ -217,10 +217,16 @@ class Cohort:
         """
         before = None if before_s is None else nearest_edge(before_s)
         self.account.move(under_way, before, nearest_edge(age_s))
-        has_changed = self.outlived(before_s or 0.0, age_s)
-        if has_changed or self.processing.is_new:
+        self.outlived_between(before_s or 0.0, age_s)
+        if self.processing.is_new:
             self._fresh += _FRESH_EACH
         self._refresh_soon(now_s)
+
+    def outlived_between(self, low_s: float, high_s: float) -> None:
+        """Take in that one that was processed at an age was so at another as well."""
+        if self._of_model is not None:
+            self._of_model.outlived_between(low_s, high_s)
+        self._is_stale |= self.processing.outlived(low_s, high_s)
 
     def ended_between(
         self, low_s: float, high_s: float, now_s: float, *, seen_s: float = math.inf
@@ -237,16 +243,11 @@ class Cohort:
             self._of_model.ended_between(low_s, high_s, now_s)
         if seen_s < math.inf:
             self.account.ended(low_s, high_s, seen_s)
-        self.processing.observe(low_s, high_s)
+        self._is_stale |= self.processing.observe(low_s, high_s)
         self._fresh += 1
         self._refresh_soon(now_s)
 
     # --- within --------------------------------------------------------------------------
-
-    def outlived(self, low_s: float, high_s: float) -> bool:
-        if self._of_model is not None:
-            self._of_model.outlived(low_s, high_s)
-        return self.processing.outlived(low_s, high_s)
 
     def _refresh_soon(self, now_s: float) -> None:
         """Bring tables up to what was seen, at the next look, where that is enough."""
@@ -274,7 +275,8 @@ class Cohort:
         if self._tables is not None:
             # Looks go about as the root of the price. It comes nearer to what the means allow
             # with every time, and until it is there the account keeps the balance.
-            means = looks + self.account.extra_looks
+            most = looks * _MOST_EXTRA
+            means = looks + min(max(self.account.extra_looks, -most), most)
             change = (self._tables.looks[0] / max(means, 1.0)) ** 2
             price_s = self._price_s * min(max(change, 1 / _MOST_CHANGE), _MOST_CHANGE)
             self._price_s = min(max(price_s, _CHEAPEST_S), _DEAREST_S)

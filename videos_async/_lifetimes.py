@@ -55,8 +55,6 @@ _WIDEST: Final = 20.0
 # What ends at once is no part of the curve.
 _AT_ONCE_BINS: Final = 2
 
-_NOBODY: Final[Mapping[int, int]] = {}
-
 
 class Lifetimes:
     """A decaying estimate of how long tasks stay.
@@ -66,7 +64,7 @@ class Lifetimes:
             weigh as much as so many observations.
     """
 
-    __slots__ = ("_before", "_intervals", "_prior", "_test", "_unfitted", "ended")
+    __slots__ = ("_before", "_intervals", "_prior", "_test", "_under_way", "_unfitted", "ended")
 
     def __init__(self, prior: Sequence[float]) -> None:
         self._prior = prior
@@ -74,6 +72,7 @@ class Lifetimes:
         self._intervals: deque[int] = deque(maxlen=MEMORY)
         self._unfitted = 0
         self._test = ChangeTest()
+        self._under_way: Mapping[int, int] = {}
         self._before: Sequence[float] | None = None
         self.ended: Sequence[float] = shares(prior)
         """The share of stays that end by each of `AGES_S`, as it is believed."""
@@ -161,14 +160,18 @@ class Lifetimes:
         )
 
     def fit(
-        self, more: Sequence[float] | None = None, under_way: Mapping[int, int] = _NOBODY
+        self, more: Sequence[float] | None = None, under_way: Mapping[int, int] | None = None
     ) -> None:
         """Bring what is believed up to what was seen.
 
         Args:
             more: What is known from elsewhere, as a mass for each bin.
-            under_way: How many were last seen to go on at each of `AGES_S`, by its index.
+            under_way: How many were last seen to go on at each of `AGES_S`, by its index; None
+                where that is not known better than the last time.
         """
+        if under_way is None:
+            under_way = self._under_way
+        self._under_way = under_way
         if self._before is not None and len(self) > _SHAPE_UNTIL:
             self._before = None
         if self._before is not None:
