@@ -548,6 +548,22 @@ def test_what_was_learned_survives_as_json() -> None:
     assert after == pytest.approx(before, rel=0.1)
 
 
+def test_what_an_earlier_release_has_learned_is_taken_up() -> None:
+    ages_s: list[float] = [140, 160] * 100
+    cohort = {
+        "model": "videos",
+        "mode": "TEXT",
+        "credit": 400.0,
+        "queued": [],
+        "processing": ages_s,
+    }
+    learner = Learner(POLICY)
+    fresh_s = learner.cohort("videos", Mode.FRAMES).gap_s(0)
+    learner.restore({"version": 1, "cohorts": [cohort]})
+    assert learner.cohort("videos", Mode.TEXT).gap_s(0) > fresh_s + 30
+    assert not learner.cohort("videos", Mode.TEXT).account.has_plenty
+
+
 def test_what_is_being_learned_is_not_replaced_by_what_was() -> None:
     old, new = Learner(POLICY), Learner(POLICY)
     for learner, median_s in ((old, 100), (new, 400)):
