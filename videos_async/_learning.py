@@ -87,14 +87,14 @@ _USUAL_PRICE_S: Final = 5.0
 _MOST_CHANGE: Final = 2.0
 # What is saved or owed changes the price by no more than this share of the looks: those who come
 # next may be so many that they cannot be looked at as planned before the price is another.
-_MOST_EXTRA: Final = 0.25
+_MOST_EXTRA: Final = 0.15
 _APART: Final = 1.25
 _NEXT_TO_NONE: Final = 1e-4
 
 _REFRESHED_AFTER_S: Final = 2.0
 _REFRESHED_AFTER_SHARE: Final = 1 / 16
 # While little is known, those that go on tell something as well.
-_FRESH_EACH: Final = 1 / 16
+_REFRESHED_ANYWAY_S: Final = 30.0
 
 
 @attrs.frozen
@@ -153,7 +153,7 @@ class Cohort:
         self._lavish: Inspections | None = None
         self._soon: dict[int, bool] = {}
         self._is_stale = True
-        self._fresh = 0.0
+        self._fresh = 0
         self._refreshed_s = -math.inf
 
     # --- what follows --------------------------------------------------------------------
@@ -217,16 +217,10 @@ class Cohort:
         """
         before = None if before_s is None else nearest_edge(before_s)
         self.account.move(under_way, before, nearest_edge(age_s))
-        self.outlived_between(before_s or 0.0, age_s)
-        if self.processing.is_new:
-            self._fresh += _FRESH_EACH
-        self._refresh_soon(now_s)
-
-    def outlived_between(self, low_s: float, high_s: float) -> None:
-        """Take in that one that was processed at an age was so at another as well."""
-        if self._of_model is not None:
-            self._of_model.outlived_between(low_s, high_s)
-        self._is_stale |= self.processing.outlived(low_s, high_s)
+        self._is_stale |= self.processing.outlived(before_s or 0.0, age_s)
+        if self.processing.is_new and now_s - self._refreshed_s > _REFRESHED_ANYWAY_S:
+            self._is_stale = True
+            self._refreshed_s = now_s
 
     def ended_between(
         self, low_s: float, high_s: float, now_s: float, *, seen_s: float = math.inf
@@ -239,8 +233,11 @@ class Cohort:
             now_s: The time.
             seen_s: The age up to which looks were booked; infinity where they are not.
         """
-        if self._of_model is not None:
-            self._of_model.ended_between(low_s, high_s, now_s)
+        of_model = self._of_model
+        if of_model is not None:
+            # It is asked for while little is known of a mode, and not told of each look.
+            of_model.processing.outlived(0.0, low_s)
+            of_model.ended_between(low_s, high_s, now_s)
         if seen_s < math.inf:
             self.account.ended(low_s, high_s, seen_s)
         self._is_stale |= self.processing.observe(low_s, high_s)
@@ -252,7 +249,7 @@ class Cohort:
     def _refresh_soon(self, now_s: float) -> None:
         """Bring tables up to what was seen, at the next look, where that is enough."""
         if (
-            self._fresh >= max(1.0, len(self.processing) * _REFRESHED_AFTER_SHARE)
+            self._fresh >= max(1, len(self.processing) * _REFRESHED_AFTER_SHARE)
             and now_s - self._refreshed_s > _REFRESHED_AFTER_S
         ):
             # Not at once: what is known of a model is mostly asked for through its modes.
@@ -268,7 +265,7 @@ class Cohort:
             None if of_model is None else of_model.processing,
             self.account.counts(),
         )
-        self._fresh, self._is_stale = 0.0, False
+        self._fresh, self._is_stale = 0, False
         self._soon.clear()
         ended = self.processing.ended
         looks = self.account.believe(ended)
