@@ -126,11 +126,13 @@ def mixture_cdf(age_s: float, *, median_s: float, sigma: float, refused: float =
     return refused * min(1.0, age_s / _REFUSAL_S) + (1 - refused) * done
 
 
-def _idle(dice: random.Random, *, tasks: int, processing: _Processing) -> list[Life]:
+def _idle(
+    dice: random.Random, *, tasks: int, processing: _Processing, every_s: float = _ARRIVAL_S
+) -> list[Life]:
     """A service with slots to spare: what is accepted begins at once."""
     lives: list[Life] = []
     for number in range(tasks):
-        accepted_s = number * _ARRIVAL_S
+        accepted_s = number * every_s
         lifetime_s, failed = processing.lifetime(accepted_s, dice)
         ended_s = accepted_s + lifetime_s
         lives.append(
@@ -187,6 +189,7 @@ def worlds(scale: Scale) -> list[World]:
         _changing_world(MEDIAN_S * 2, "slows down to half", sessions, learned),
         _changing_world(MEDIAN_S / 2, "speeds up twofold", sessions, learned),
         _refusing_world(sessions, learned),
+        _burst_world(sessions, learned),
     ]
 
 
@@ -233,6 +236,19 @@ def _refusing_world(sessions: int, learned: int) -> World:
     draw = partial(_idle, tasks=learned, processing=processing)
     return World(
         name="idle, 20 % fail at once",
+        draw=draw,
+        train=draw,
+        cdfs=processing.cdfs(),
+        sessions=sessions,
+    )
+
+
+def _burst_world(sessions: int, learned: int) -> World:
+    """All are under way before the first has ended."""
+    processing = _Processing(sigma=_QUEUE_SIGMA)
+    draw = partial(_idle, tasks=learned, processing=processing, every_s=1 / _SUBMITS_PER_S)
+    return World(
+        name=f"idle, {learned} submitted at once",
         draw=draw,
         train=draw,
         cdfs=processing.cdfs(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
@@ -197,11 +198,40 @@ def test_a_cold_start_is_no_worse_than_the_fixed_interval() -> None:
     assert service.polls <= 1.05 * polls_of_interval(lives)
 
 
+def test_a_batch_submitted_at_once_is_known_no_later_than_by_the_interval() -> None:
+    lives = idle(100, every_s=0.05)
+    service = Service(lives)
+    service.run()
+    assert mean(service.delays_s) < 22.5
+    assert service.polls <= 1.2 * polls_of_interval(lives)
+
+
+def test_a_batch_submitted_at_once_uses_what_was_learned() -> None:
+    learner = Learner(POLICY)
+    Service([_earlier(life, 1e5) for life in idle(120)], learner=learner).run()
+    lives = idle(150, seed=2, every_s=0.05)
+    service = Service(lives, learner=learner)
+    service.run()
+    assert mean(service.delays_s) < 0.7 * 22.5
+    assert service.polls <= polls_of_interval(lives)
+
+
+def test_a_watch_that_was_left_weighs_on_no_other() -> None:
+    learner = Learner(POLICY)
+    service = Service(idle(50, every_s=0.05), learner=learner)
+    service.run(until_s=120)
+    account = learner.cohort("videos", Mode.TEXT).account
+    assert account.counts().total() > 20
+    del service
+    gc.collect()
+    assert not account.counts()
+
+
 def test_the_batches_of_a_session_learn_from_each_other() -> None:
     learner = Learner(POLICY)
     before_s = learner.cohort("videos", Mode.TEXT).gap_s(0)
     Service(idle(100, median_s=400, sigma=0.1), learner=learner).run()
-    assert learner.cohort("videos", Mode.TEXT).gap_s(0) > before_s + 60
+    assert learner.cohort("videos", Mode.TEXT).gap_s(0) > before_s + 30
 
 
 def test_models_and_modes_are_learned_apart() -> None:
@@ -291,6 +321,26 @@ def test_a_queue_in_order_is_read_for_a_fifth_of_the_polls() -> None:
     assert mean(service.delays_s) < 22.5
 
 
+def test_those_deep_in_a_queue_are_not_looked_at_again_when_its_order_is_seen() -> None:
+    lives = queued(600)
+    service = Service(lives)
+    service.run(until_s=1200)
+    deep = service.looks[-100:]
+    # Until then once or twice a minute, and from then on every ten minutes.
+    assert max(sum(300 < now_s < 1100 for now_s in looks) for looks in deep) <= 2
+    assert mean([float(sum(now_s < 600 for now_s in looks)) for looks in deep]) < 4
+
+
+def test_where_a_queue_saves_plenty_ends_are_looked_for_every_floor() -> None:
+    dice = random.Random(5)
+    lives = queued(300, pick=lambda waiting: dice.randrange(len(waiting)))
+    service = Service(lives)
+    service.run()
+    # Ten seconds between two looks are five of delay, at the least.
+    assert mean(service.delays_s) < 8
+    assert service.polls < polls_of_interval(lives)
+
+
 def test_a_queue_without_order_is_not_taken_for_one() -> None:
     dice = random.Random(5)
     lives = queued(300, pick=lambda waiting: dice.randrange(len(waiting)))
@@ -369,7 +419,7 @@ LIVES: Final = st.lists(
 
 
 @given(policies(), LIVES, SEEDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_gap_keeps_floor_and_ceiling_and_nobody_starves(
     policy: AdaptivePolling, lives: list[Life], seed: int
 ) -> None:
@@ -390,7 +440,7 @@ def test_every_gap_keeps_floor_and_ceiling_and_nobody_starves(
     SEEDS,
     st.sampled_from([WEATHER, THROTTLE, Trouble(reason="x", http_status=503, retry_after_s=250)]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_bad_weather_breaks_no_bound_and_a_pause_that_was_asked_for_is_kept(
     lives: list[Life], seed: int, trouble: Trouble
 ) -> None:
@@ -496,6 +546,22 @@ def test_what_was_learned_survives_as_json() -> None:
     assert len(text) < 20_000
     before, after = (each.cohort("videos", Mode.TEXT).gap_s(0) for each in (learner, again))
     assert after == pytest.approx(before, rel=0.1)
+
+
+def test_what_an_earlier_release_has_learned_is_taken_up() -> None:
+    ages_s: list[float] = [140, 160] * 100
+    cohort = {
+        "model": "videos",
+        "mode": "TEXT",
+        "credit": 400.0,
+        "queued": [],
+        "processing": ages_s,
+    }
+    learner = Learner(POLICY)
+    fresh_s = learner.cohort("videos", Mode.FRAMES).gap_s(0)
+    learner.restore({"version": 1, "cohorts": [cohort]})
+    assert learner.cohort("videos", Mode.TEXT).gap_s(0) > fresh_s + 30
+    assert not learner.cohort("videos", Mode.TEXT).account.has_plenty
 
 
 def test_what_is_being_learned_is_not_replaced_by_what_was() -> None:

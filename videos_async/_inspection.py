@@ -26,7 +26,7 @@ from typing import Final
 
 import attrs
 
-from videos_async._lifetimes import AGES_S, bin_of
+from videos_async._ages import AGES_S, bin_of
 
 __all__ = ["Inspections", "inspections"]
 
@@ -41,20 +41,21 @@ class Inspections:
 
     Attributes:
         ages_s: The next age to look at, for one that was alive at each of `AGES_S`.
-        looks: Expected looks until the end is seen.
-        ceiling_s: The longest gap.
+        looks: For each of `AGES_S` up to the tail, the expected looks from there on until the end
+            is seen, times the share that is alive there.
+        tail_s: The gap beyond all of these.
     """
 
     ages_s: Sequence[float]
-    looks: float
-    ceiling_s: float
+    looks: Sequence[float]
+    tail_s: float
 
     def gap_s(self, age_s: float) -> float:
         """Tell how long to wait before the next look at one that is alive at an age."""
         ages_s = self.ages_s
         index = bin_of(age_s)
         if index + 1 >= len(ages_s):
-            return self.ceiling_s
+            return self.tail_s
         low_s = AGES_S[index]
         part = (age_s - low_s) / (AGES_S[index + 1] - low_s)
         return ages_s[index] + part * (ages_s[index + 1] - ages_s[index]) - age_s
@@ -76,7 +77,12 @@ def _windows(floor_s: float, ceiling_s: float) -> tuple[tuple[int, int], ...]:
 
 
 def inspections(
-    ended: Sequence[float], *, price_s: float, floor_s: float, ceiling_s: float
+    ended: Sequence[float],
+    *,
+    price_s: float,
+    floor_s: float,
+    ceiling_s: float,
+    tail_s: float | None = None,
 ) -> Inspections:
     """Find the best ages to look at.
 
@@ -85,6 +91,8 @@ def inspections(
         price_s: How many seconds of delay one look is worth.
         floor_s: The shortest gap, in seconds.
         ceiling_s: The longest gap, in seconds.
+        tail_s: The gap for the few that outlive all but so many, in seconds; by default the
+            longest.
     """
     windows = _windows(floor_s, ceiling_s)
     longest = bin_of(_LONGEST_S)
@@ -123,6 +131,6 @@ def inspections(
     )
     return Inspections(
         ages_s=ages_s,
-        looks=looks[0],
-        ceiling_s=ceiling_s,
+        looks=looks[:final],
+        tail_s=ceiling_s if tail_s is None else tail_s,
     )

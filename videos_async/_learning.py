@@ -2,9 +2,8 @@
 
 A *cohort* is the tasks of one model and mode. It keeps two estimates, of how long they are queued
 and of how long they are processed, and from the second the ages to look at. How many looks those
-are is a matter of its *account*: a fixed interval would have made so many polls in the time that
-was covered, and so many were made. What is saved in a queue may be spent on those that are
-processed, and what was spent in excess is saved again.
+are is a matter of its account: what is saved in a queue may be spent on those that are processed,
+and what was spent in excess is saved again.
 
 Belief begins with minutes, as the service says of itself: most tasks end within a few, a refusal
 for content at once. A cohort of which little is known believes what is known of its model.
@@ -16,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import pairwise
@@ -24,8 +23,10 @@ from typing import Any, Final, cast
 
 import attrs
 
+from videos_async._account import Account, UnderWay
+from videos_async._ages import AGES_S, age_between, bin_of, nearest_edge, share_at
 from videos_async._inspection import Inspections, inspections
-from videos_async._lifetimes import AGES_S, Lifetimes, age_between, bin_of, share_at
+from videos_async._lifetimes import Lifetimes
 from videos_async._polling import AdaptivePolling
 from videos_async.models import Mode
 
@@ -73,28 +74,27 @@ def _priors() -> tuple[tuple[float, ...], tuple[float, ...]]:
     )
 
 
-# --- the account, and the price of a look --------------------------------------------------
+# --- the price of a look -------------------------------------------------------------------
 
 # Not all that the account allows is planned for, as it goes by guesses where an end fell.
 _THRIFT: Final = 1.007
-# What is saved or owed is spent or saved over so many tasks to come, and forgotten over more.
-_BALANCED_OVER: Final = 15.0
-_FORGOTTEN_OVER: Final = 400.0
-_STOP_OWING: Final = -30.0
-_MOST_OWED: Final = -150.0
-_MOST_SAVED: Final = 150.0
 
-# A look that brings the news less than half a second earlier on average is not worth making,
-# however many were saved.
-_CHEAPEST_S: Final = 0.5
+# A look that brings the news less than a quarter of a second earlier on average is not worth
+# making, however many were saved.
+_CHEAPEST_S: Final = 0.25
 _DEAREST_S: Final = 100.0
 _USUAL_PRICE_S: Final = 5.0
 _MOST_CHANGE: Final = 2.0
+# What is saved or owed changes the price by no more than this share of the looks: those who come
+# next may be so many that they cannot be looked at as planned before the price is another.
+_MOST_EXTRA: Final = 0.15
 _APART: Final = 1.25
 _NEXT_TO_NONE: Final = 1e-4
 
 _REFRESHED_AFTER_S: Final = 2.0
 _REFRESHED_AFTER_SHARE: Final = 1 / 16
+# While little is known, those that go on tell something as well.
+_REFRESHED_ANYWAY_S: Final = 30.0
 
 
 @attrs.frozen
@@ -105,8 +105,10 @@ class _Tables:
     generous: Inspections
 
     @property
-    def looks(self) -> float:
-        return (self.dear.looks + self.generous.looks) / 2
+    def looks(self) -> list[float]:
+        """Those of both on average, which the account keeps in balance."""
+        pairs = zip(self.dear.looks, self.generous.looks, strict=False)
+        return [(few + more) / 2 for few, more in pairs]
 
 
 class Cohort:
@@ -122,13 +124,14 @@ class Cohort:
         "_fresh",
         "_interval_s",
         "_is_stale",
+        "_lavish",
         "_of_model",
         "_policy",
         "_price_s",
         "_refreshed_s",
         "_soon",
         "_tables",
-        "credit",
+        "account",
         "model",
         "processing",
         "queued",
@@ -141,13 +144,13 @@ class Cohort:
         self.model = model
         self.queued = Lifetimes(queued)
         self.processing = Lifetimes(processing)
-        self.credit = 0.0
-        """Polls that were saved, or are owed where it is below 0."""
         self._policy = policy
         self._of_model = of_model
         self._interval_s = policy.mean_interval_s * _THRIFT
+        self.account = Account(self._interval_s)
         self._price_s = _USUAL_PRICE_S
         self._tables: _Tables | None = None
+        self._lavish: Inspections | None = None
         self._soon: dict[int, bool] = {}
         self._is_stale = True
         self._fresh = 0
@@ -160,11 +163,17 @@ class Cohort:
         tables = self._tables
         if tables is None or self._is_stale:
             tables = self._refreshed()
+        account = self.account
+        if account.has_plenty:
+            if self._lavish is None:
+                # Those that outlive what is believed are not left alone, either.
+                self._lavish = self._inspections(_CHEAPEST_S, self._policy.mean_interval_s)
+            return self._lavish.gap_s(age_s)
         # The account decides between the two: tables come in steps, as looks do.
-        gap_s = (tables.generous if self.credit > 0 else tables.dear).gap_s(age_s)
+        gap_s = (tables.generous if account.balance > 0 else tables.dear).gap_s(age_s)
         # Where what is believed is far off, the account goes down until ends teach better.
         # Beyond a debt that is soon paid back, no look may add to it.
-        return gap_s if self.credit > _STOP_OWING else max(gap_s, self._interval_s)
+        return max(gap_s, self._interval_s) if account.must_save else gap_s
 
     def is_dequeued_soon(self, age_s: float) -> bool:
         """Tell whether one that is queued at an age is rather processed by the first look."""
@@ -183,17 +192,35 @@ class Cohort:
 
     # --- what is seen --------------------------------------------------------------------
 
-    def looked(self, covered_s: float) -> None:
-        """Book a look, and the time since the one before."""
-        credit = self.credit + covered_s / self._interval_s - 1
-        self.credit = min(max(credit, _MOST_OWED), _MOST_SAVED)
+    def follow(self) -> UnderWay:
+        """Begin to follow tasks for one watch or batch."""
+        return self.account.open()
 
     def dequeued_between(self, low_s: float, high_s: float) -> None:
         """Take in that one was taken from the queue between two ages."""
         if self._of_model is not None:
             self._of_model.dequeued_between(low_s, high_s)
+        self.queued.outlived(0.0, low_s)
         self.queued.observe(low_s, high_s)
         self._fresh += 1
+
+    def goes_on(
+        self, under_way: UnderWay, before_s: float | None, age_s: float, now_s: float
+    ) -> None:
+        """Take in that one is still processed.
+
+        Args:
+            under_way: Those to which it belongs.
+            before_s: The age at which that was seen before, or None where it never was.
+            age_s: The age.
+            now_s: The time.
+        """
+        before = None if before_s is None else nearest_edge(before_s)
+        self.account.move(under_way, before, nearest_edge(age_s))
+        self._is_stale |= self.processing.outlived(before_s or 0.0, age_s)
+        if self.processing.is_new and now_s - self._refreshed_s > _REFRESHED_ANYWAY_S:
+            self._is_stale = True
+            self._refreshed_s = now_s
 
     def ended_between(
         self, low_s: float, high_s: float, now_s: float, *, seen_s: float = math.inf
@@ -206,69 +233,73 @@ class Cohort:
             now_s: The time.
             seen_s: The age up to which looks were booked; infinity where they are not.
         """
-        if self._of_model is not None:
-            self._of_model.ended_between(low_s, high_s, now_s)
+        of_model = self._of_model
+        if of_model is not None:
+            # It is asked for while little is known of a mode, and not told of each look.
+            of_model.processing.outlived(0.0, low_s)
+            of_model.ended_between(low_s, high_s, now_s)
         if seen_s < math.inf:
-            # The last gap was booked whole, and a fixed interval makes whole polls.
-            age_s = age_between(self.processing.ended, low_s, high_s)
-            interval_s = self._interval_s
-            self.credit += max(1, math.ceil(age_s / interval_s)) - seen_s / interval_s
-            self.credit *= 1 - 1 / _FORGOTTEN_OVER
-        self.processing.observe(low_s, high_s)
+            self.account.ended(low_s, high_s, seen_s)
+        self._is_stale |= self.processing.observe(low_s, high_s)
         self._fresh += 1
+        self._refresh_soon(now_s)
+
+    # --- within --------------------------------------------------------------------------
+
+    def _refresh_soon(self, now_s: float) -> None:
+        """Bring tables up to what was seen, at the next look, where that is enough."""
         if (
-            self._fresh > len(self.processing) * _REFRESHED_AFTER_SHARE
+            self._fresh >= max(1, len(self.processing) * _REFRESHED_AFTER_SHARE)
             and now_s - self._refreshed_s > _REFRESHED_AFTER_S
         ):
             # Not at once: what is known of a model is mostly asked for through its modes.
             self._is_stale = True
             self._refreshed_s = now_s
 
-    # --- within --------------------------------------------------------------------------
-
     def _refreshed(self) -> _Tables:
         """Bring what is believed and the tables up to what was seen."""
         of_model = self._of_model
-        self._fit(self.queued, None if of_model is None else of_model.queued)
-        self._fit(self.processing, None if of_model is None else of_model.processing)
+        self._fit(self.queued, None if of_model is None else of_model.queued, Counter())
+        self._fit(
+            self.processing,
+            None if of_model is None else of_model.processing,
+            self.account.counts(),
+        )
         self._fresh, self._is_stale = 0, False
         self._soon.clear()
+        ended = self.processing.ended
+        looks = self.account.believe(ended)
         if self._tables is not None:
             # Looks go about as the root of the price. It comes nearer to what the means allow
             # with every time, and until it is there the account keeps the balance.
-            means = self._looks_of_interval() + self.credit / _BALANCED_OVER
-            change = (self._tables.looks / max(means, 1.0)) ** 2
+            most = looks * _MOST_EXTRA
+            means = looks + min(max(self.account.extra_looks, -most), most)
+            change = (self._tables.looks[0] / max(means, 1.0)) ** 2
             price_s = self._price_s * min(max(change, 1 / _MOST_CHANGE), _MOST_CHANGE)
             self._price_s = min(max(price_s, _CHEAPEST_S), _DEAREST_S)
-        self._tables = _Tables(
+        self._tables = tables = _Tables(
             dear=self._inspections(self._price_s * _APART),
             generous=self._inspections(self._price_s / _APART),
         )
-        return self._tables
+        self._lavish = None
+        self.account.plan(tables.looks)
+        return tables
 
     @staticmethod
-    def _fit(own: Lifetimes, of_model: Lifetimes | None) -> None:
+    def _fit(own: Lifetimes, of_model: Lifetimes | None, under_way: Counter[int]) -> None:
         more = None
         if of_model is not None and len(of_model) > len(own):
-            of_model.fit()
+            of_model.fit(None, under_way)
             more = _masses(of_model.ended, min(_MODEL_WEIGHT, len(of_model) - len(own)))
-        own.fit(more)
+        own.fit(more, under_way)
 
-    def _looks_of_interval(self) -> float:
-        """How many looks a fixed interval makes while one is processed."""
-        looks, age_s, waiting = 0.0, 0.0, 1.0
-        while waiting > _NEXT_TO_NONE:
-            looks += waiting
-            age_s += self._interval_s
-            waiting = 1 - share_at(self.processing.ended, age_s)
-        return looks
-
-    def _inspections(self, price_s: float) -> Inspections:
+    def _inspections(self, price_s: float, tail_s: float | None = None) -> Inspections:
         return inspections(
             self.processing.ended,
             price_s=price_s,
             floor_s=self._policy.min_interval_s,
             ceiling_s=self._policy.max_interval_s,
+            tail_s=tail_s,
         )
 
 
@@ -334,7 +365,7 @@ class Learner:
             {
                 "model": model,
                 "mode": None if mode is None else mode.name,
-                "credit": round(cohort.credit, 2),
+                "credit": round(cohort.account.balance, 2),
                 "queued": cohort.queued.snapshot(),
                 "processing": cohort.processing.snapshot(),
             }
@@ -375,7 +406,7 @@ class Learner:
             raise ValueError(f"a credit is finite, got {credit}")
         cohort = self.cohort(model, None if mode is None else Mode[mode])
         if not len(cohort.queued) and not len(cohort.processing):
-            cohort.credit = min(max(credit, _MOST_OWED), _MOST_SAVED)
+            cohort.account.restore(credit)
             cohort.queued.restore(queued)
             cohort.processing.restore(processing)
 

@@ -22,6 +22,8 @@ import math
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from videos_async._account import UnderWay
+from videos_async._ages import nearest_edge
 from videos_async._followed import Followed
 from videos_async._learning import AT_ONCE_S, Cohort, Learner
 from videos_async._polling import PollPolicy
@@ -46,6 +48,10 @@ class PollPace(Protocol):
 
     def again_s(self, followed: Followed, now_s: float) -> float:
         """Tell how long to wait after a look that told nothing."""
+        ...
+
+    def longer_s(self, followed: Followed, now_s: float) -> float | None:
+        """Tell how much longer to wait with a task that is due, or None to look at it now."""
         ...
 
     def ended(self, followed: Followed, previous: Status | None, now_s: float) -> None:
@@ -88,6 +94,9 @@ class TimerPace:
         return self._policy.interval_s(self._random)
 
     again_s = added
+
+    def longer_s(self, followed: Followed, now_s: float) -> None:
+        """Look at whatever is due."""
 
     def ended(self, followed: Followed, previous: Status | None, now_s: float) -> None:
         """Learn nothing."""
@@ -134,6 +143,7 @@ class LearningPace:
         self._random = random
         self._rate_per_s = rate_per_s
         self._lines: dict[str | None, QueueLine] = {}
+        self._under_way: dict[Cohort, UnderWay] = {}
         self._tasks = 0
 
     # --- events --------------------------------------------------------------------------
@@ -152,18 +162,28 @@ class LearningPace:
             self._line(cohort).join(followed)
         elif known is not None:
             self._dequeued(followed, cohort, now_s)
+        if followed.status != Status.QUEUED and followed.entered_s is not None:
+            age_s = followed.looked_s - followed.entered_s
+            cohort.goes_on(self._under_way_of(cohort), None, age_s, now_s)
         return self.again_s(followed, now_s)
 
     def looked(self, followed: Followed, previous: Status | None, now_s: float) -> float:
         """Take in that a task goes on, and tell how long to wait with the next look."""
         cohort = followed.cohort or self._place(followed)
+        is_queued = followed.status == Status.QUEUED
+        before_s = _age_s(followed, previous)
         if followed.entered_s is not None:
-            cohort.looked(now_s - followed.looked_s)
-        if followed.status == Status.QUEUED:
+            account = cohort.account
+            book = account.looked_in_queue if is_queued else account.looked
+            book(now_s - followed.looked_s)
+        if is_queued:
             self._line(cohort).still(followed, now_s)
         elif previous == Status.QUEUED or (previous is None and followed.entered_s is not None):
             self._dequeued(followed, cohort, now_s)
         followed.looked_s = now_s
+        if not is_queued and followed.entered_s is not None:
+            under_way = self._under_way_of(cohort)
+            cohort.goes_on(under_way, before_s, now_s - followed.entered_s, now_s)
         return self.again_s(followed, now_s)
 
     def again_s(self, followed: Followed, now_s: float) -> float:
@@ -178,13 +198,30 @@ class LearningPace:
         gap_s = cohort.gap_s(now_s - followed.entered_s)
         return self._bounded(self._jittered(gap_s), self._policy.max_interval_s)
 
+    def longer_s(self, followed: Followed, now_s: float) -> float | None:
+        """Tell how much longer to wait with a task that is due, or None to look at it now.
+
+        Those far from the front that became due before there was order to be seen need no look.
+        """
+        cohort = followed.cohort
+        if cohort is None or followed.status != Status.QUEUED or followed.troubles is not None:
+            return None
+        line = self._line(cohort)
+        waited_s = now_s - followed.looked_s
+        if waited_s > self._policy.max_queued_interval_s / 2 or not line.is_deep(followed, now_s):
+            return None
+        return self._deep_gap_s() - waited_s
+
     def ended(self, followed: Followed, previous: Status | None, now_s: float) -> None:
         """Take in that a task was seen to have ended."""
         self._tasks -= 1
         cohort, entered_s = followed.cohort, followed.entered_s
         if cohort is None or entered_s is None:
             return
-        cohort.looked(now_s - followed.looked_s)
+        cohort.account.looked(now_s - followed.looked_s)
+        before_s = _age_s(followed, previous)
+        if before_s is not None:
+            cohort.account.move(self._under_way_of(cohort), nearest_edge(before_s), None)
         was_never_seen = followed.looked_s == entered_s
         if previous is None or previous == Status.QUEUED:
             self._dequeued(followed, cohort, now_s)
@@ -206,7 +243,9 @@ class LearningPace:
         if followed.status == Status.QUEUED:
             self._line(cohort).left(followed, now_s, is_served=False)
         else:
-            cohort.ended_between(followed.looked_s - entered_s, math.inf, now_s)
+            age_s = followed.looked_s - entered_s
+            cohort.account.move(self._under_way_of(cohort), nearest_edge(age_s), None)
+            cohort.ended_between(age_s, math.inf, now_s)
 
     # --- the front of a queue ------------------------------------------------------------
 
@@ -234,6 +273,12 @@ class LearningPace:
             cohort = self._learner.cohort(None if task is None else task.model, None)
         followed.cohort = cohort
         return cohort
+
+    def _under_way_of(self, cohort: Cohort) -> UnderWay:
+        under_way = self._under_way.get(cohort)
+        if under_way is None:
+            under_way = self._under_way[cohort] = cohort.follow()
+        return under_way
 
     def _line(self, cohort: Cohort) -> QueueLine:
         line = self._lines.get(cohort.model)
@@ -265,19 +310,22 @@ class LearningPace:
         if line.is_trusted:
             gap_s = line.gap_s(followed, now_s)
             if gap_s is None:
-                ceiling_s = policy.max_queued_interval_s
-                return self._bounded(self._drawn(1 - _JITTER / 2, 1) * ceiling_s, ceiling_s)
+                return self._deep_gap_s()
             return self._bounded(self._jittered(gap_s), policy.max_interval_s)
         if cohort.is_dequeued_soon(age_s):
             first_s = cohort.gap_s(0.0)
             gap_s = cohort.dequeue_age_s(age_s, age_s + first_s) - age_s + first_s
-            is_scout = age_s == 0 and cohort.credit >= 0 and self._random() < _SCOUTS
+            is_scout = age_s == 0 and cohort.account.balance >= 0 and self._random() < _SCOUTS
             if is_scout and gap_s > self.floor_s:
                 gap_s = self.floor_s * (gap_s / self.floor_s) ** self._random()
         else:
             gap_s = _BACKLOG_SHARE * policy.mean_interval_s
         gap_s -= now_s - followed.looked_s
         return self._bounded(self._jittered(gap_s), policy.max_interval_s)
+
+    def _deep_gap_s(self) -> float:
+        ceiling_s = self._policy.max_queued_interval_s
+        return self._bounded(self._drawn(1 - _JITTER / 2, 1) * ceiling_s, ceiling_s)
 
     def _bounded(self, gap_s: float, ceiling_s: float) -> float:
         gap_s = max(self.floor_s, min(gap_s, ceiling_s))
@@ -294,3 +342,10 @@ class LearningPace:
 
     def _drawn(self, low: float, high: float) -> float:
         return low + self._random() * (high - low)
+
+
+def _age_s(followed: Followed, status: Status | None) -> float | None:
+    """Tell at which age a task of a status was seen last, where it was being processed."""
+    if status is None or status == Status.QUEUED or followed.entered_s is None:
+        return None
+    return followed.looked_s - followed.entered_s

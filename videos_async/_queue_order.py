@@ -46,6 +46,9 @@ _BLIND_SHARE: Final = 0.5
 # Those near the front may have gone since they were looked at.
 _MARGIN: Final = 1.5
 
+_DEEP: Final = 64
+_DEEP_SHARE: Final = 0.25
+
 # How far the front is moved by a look, in seconds of its way.
 _STEP_S: Final = 10.0
 _GONE_WANTED: Final = 0.8
@@ -286,3 +289,11 @@ class QueueLine:
         if index is None or index >= self._driven:
             return None
         return max(0.0, index + self._offset + 1 - self._front_at(now_s)) / self._rate
+
+    def is_deep(self, followed: Followed, now_s: float) -> bool:
+        """Tell whether a task is so far from the front that this cannot have come to it."""
+        index = self._index(followed) if self.is_trusted else None
+        if index is None:
+            return False
+        # When order is seen first, the front is known only roughly, and its pace less than that.
+        return index + self._offset - self._front_at(now_s) > max(_DEEP, self.waiting * _DEEP_SHARE)

@@ -22,6 +22,7 @@ A task that waits costs a heap entry and a slotted record, never a coroutine.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -189,8 +190,13 @@ class Schedule:
         waiting = self._waiting
         while waiting and waiting[0][0] <= now_s:
             due_s, followed = heapq.heappop(waiting)
-            if followed.due_s is due_s:
+            if followed.due_s is not due_s:
+                continue
+            longer_s = self._pace.longer_s(followed, now_s)
+            if longer_s is None or _last_look_s(followed) <= now_s:
                 return followed
+            self._waiting_count -= 1
+            self._wait(followed, longer_s, now_s)
         return None
 
     def handle(self, poll: Poll, verdict: QueryVerdict, now_s: float) -> Transition | None:
@@ -327,8 +333,7 @@ class Schedule:
         if deadline_s is not None:
             # One last look shortly before the deadline, then nothing until it: a task that
             # finished meanwhile is not reported as timed out.
-            assert followed.timeout_s is not None  # noqa: S101 - it made the deadline
-            last_look_s = deadline_s - _last_look_left_s(followed.timeout_s)
+            last_look_s = _last_look_s(followed)
             if due_s > last_look_s:
                 # Two polls keep their distance all the same, and the first is no second one.
                 soonest_s = now_s if now_s == followed.added_s else now_s + self._pace.floor_s
@@ -357,8 +362,12 @@ class Schedule:
         )
 
 
-def _last_look_left_s(timeout_s: float) -> float:
-    """Tell how long before its deadline a task is looked at for the last time."""
+def _last_look_s(followed: Followed) -> float:
+    """Tell when a task is looked at for the last time before it is given up."""
+    timeout_s = followed.timeout_s
+    if timeout_s is None:
+        return math.inf
     # A tenth of two seconds is gone before a distant service has answered.
     least_s = min(_ANSWER_TAKES_S, timeout_s / 2)
-    return min(_LAST_LOOK_S, max(least_s, timeout_s * _LAST_LOOK_SHARE))
+    left_s = min(_LAST_LOOK_S, max(least_s, timeout_s * _LAST_LOOK_SHARE))
+    return followed.added_s + timeout_s - left_s
