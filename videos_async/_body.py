@@ -121,7 +121,9 @@ class Body(asyncio.BufferedProtocol):
 
     @property
     def _is_to_come(self) -> bool:
-        return self._missing_bytes > 0 and not self._is_lost
+        # A connection that is being closed takes no more orders; that it is lost is told later.
+        is_open = not self._is_lost and not self._transport.is_closing()
+        return self._missing_bytes > 0 and is_open
 
     def _is_due(self) -> bool:
         if not self._filled_bytes:
