@@ -278,6 +278,24 @@ def test_what_cannot_be_written_is_not_accepted(tmp_path: Path) -> None:
         emulator.submit()
 
 
+def test_what_goes_on_is_told_where_it_cannot_be_written(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.jsonl")
+    ids: list[str] = []
+
+    def submit_many(emulator: Standalone) -> None:
+        ids.extend(emulator.submit(f"prompt {number}")["id"] for number in range(100))
+
+    with standalone("--state", path, "--speed", "300", file_limit_bytes=6000) as emulator:
+        with pytest.raises(HTTPError) as refused:
+            submit_many(emulator)
+        refused.value.close()
+        # What is left has not room for one task more, and for the ends of four of these.
+        assert len(ids) > 5
+        for task_id in ids:
+            while emulator.query(task_id)["status"] != "completed":
+                pass
+
+
 def test_kill_9_loses_neither_tasks_nor_counters(tmp_path: Path) -> None:
     path = str(tmp_path / "state.jsonl")
     ids: list[str] = []

@@ -1,12 +1,13 @@
 """The door of the emulator: every request comes in here, is noted, and sent where it belongs.
 
 What is about the emulator itself goes to the admin page and leaves no trace. The rest goes to the
-API, and its trace is in the state file, if there is one, before its answer leaves.
+API, and its trace is in the state file, if there is one and it has room, before its answer leaves.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ._state import StateFile
 
 __all__ = ["Front"]
+
+logger = logging.getLogger("videos_async.emulator")
 
 _COUNTERS: Final = ("submits", "queries", "downloads", "downloads_with_authorization", "others")
 _REFUSED: Final = "refused"
@@ -42,6 +45,8 @@ class Front:
     admin: Admin
     state: StateFile | None
     _is_restored: bool = attrs.field(init=False, default=False)
+    # The trouble with the file that was logged last, while it lasts.
+    _told: str = attrs.field(init=False, default="")
 
     def open(self) -> None:
         """Open the state file and go on from it.
@@ -82,14 +87,28 @@ class Front:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
         try:
-            try:
-                page = await self.admin.answer_to(request)
-                return page or await self.wire.handle(request)
-            finally:
-                # Whatever came of it, and whether or not there is anybody left to tell.
-                self._save()
+            page = await self.admin.answer_to(request)
+            return page or await self.wire.handle(request)
         except StateFileError as error:
             return _unavailable(error)
+        finally:
+            # Whatever came of it, and whether or not there is anybody left to tell.
+            self._save_or_keep()
+
+    def _save_or_keep(self) -> None:
+        """Write down what has happened; where there is no room for it, it is kept for later.
+
+        What must not happen unwritten, that a task is taken on, was written before.
+        """
+        try:
+            self._save()
+        except StateFileError as error:
+            told = str(error)
+            if told != self._told:
+                logger.warning("%s; what happened meanwhile is kept in memory", told)
+            self._told = told
+        else:
+            self._told = ""
 
     def _save(self) -> None:
         if self.state is not None:
@@ -114,6 +133,6 @@ class Front:
 def _unavailable(error: StateFileError) -> web.Response:
     return web.Response(
         status=HTTPStatus.SERVICE_UNAVAILABLE,
-        body=json.dumps({"message": str(error)}).encode(),
+        body=json.dumps({"message": f"{error}; nothing was accepted"}).encode(),
         content_type="application/json",
     )

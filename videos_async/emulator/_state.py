@@ -150,7 +150,7 @@ class StateFile:
     def _write(self, content: bytes, *, at: int) -> None:
         file = self._file
         if file is None:
-            self._refuse("is closed, nothing was accepted: start the emulator again")
+            self._refuse("is closed: start the emulator again")
         try:
             file.seek(at)
             rest = memoryview(content)
@@ -161,7 +161,7 @@ class StateFile:
                 # Half a line is not left behind: the next one starts where this one did.
                 with contextlib.suppress(OSError):
                     file.truncate(at)
-            self._refuse(f"cannot be written ({error.strerror}), nothing was accepted", error)
+            self._refuse(f"cannot be written ({error.strerror})", error)
 
     def _lock(self, descriptor: int) -> None:
         # Where there is no flock, keeping a second emulator away is up to the user.
