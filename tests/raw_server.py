@@ -130,6 +130,12 @@ class Line:
         self._writer.write(data)
         await self._writer.drain()
 
+    async def send_last(self, data: bytes) -> None:
+        """Send bytes with the end of the connection right behind them."""
+        self._writer.write(data)
+        self._writer.write_eof()
+        await self._writer.drain()
+
     def reset(self) -> None:
         """Drop the connection with an RST, whatever is still under way."""
         transport_socket = self._writer.get_extra_info("socket")

@@ -109,6 +109,20 @@ def pool_of(session: VideosSession, kind: str) -> dict[str, Any]:
     return vars(connector)
 
 
+async def test_a_create_call_does_not_follow_one_whose_connection_was_closed_behind_it() -> None:
+    async def answer_and_close(line: Line) -> None:
+        await line.read_request()
+        body = json.dumps(ACCEPTED).encode()
+        await line.send_last(head(200, ("Content-Length", str(len(body)))) + body)
+        line.close()
+
+    async with RawServer(answer_and_close) as server, open_session(server) as session:
+        for _ in range(20):
+            await session.submit(REQUEST)
+
+    assert (server.posts, server.accepted) == (20, 20)
+
+
 def hang_up_after(request: Script) -> Script:
     """Answer the first call, and close the connection in the middle of the second one."""
 

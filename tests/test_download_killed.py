@@ -11,7 +11,7 @@ import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,9 @@ async def run_and_kill(process: Process, url: str, target: Path, after_s: float)
     ended = asyncio.create_task(read_number(process))
     await asyncio.wait([ended], timeout=after_s)
     if not ended.done():
-        os.kill(child, signal.SIGKILL)
+        # It may end just now.
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
     status = await ended
     assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0
 

@@ -10,6 +10,7 @@ and reads the answers.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, NoReturn, cast
@@ -35,6 +36,7 @@ def open_client(
     endpoints: Endpoints,
     headers: Mapping[str, str],
     keepalive_s: float,
+    is_wary: bool,
     proxy: str | None,
     timeout: aiohttp.ClientTimeout,
 ) -> Client:
@@ -44,31 +46,32 @@ def open_client(
         endpoints: Where the calls go.
         headers: What every call carries.
         keepalive_s: For how long a connection may lie idle and be used again, in seconds.
+        is_wary: Whether each is looked at first, as a call that meets a close makes trouble.
         proxy: URL of an HTTP proxy, or None.
         timeout: How long it may take to get a connection.
     """
     if proxy is None and _IS_KNOWN_SERIES:
-        return _OwnClient(
-            endpoints=endpoints, headers=headers, keepalive_s=keepalive_s, timeout=timeout
-        )
-    session = open_session(keepalive_s=keepalive_s, proxy=proxy)
+        connector = _connector(keepalive_s, is_wary=is_wary)
+        return _OwnClient(connector, endpoints=endpoints, headers=headers, timeout=timeout)
+    session = open_session(keepalive_s=keepalive_s, is_wary=is_wary, proxy=proxy)
     return AdoptedClient(
         session, endpoints=endpoints, headers=headers, proxy=proxy, timeout=timeout
     )
 
 
 def open_session(
-    *, keepalive_s: float, proxy: str | None, **connecting: Any
+    *, keepalive_s: float, is_wary: bool = False, proxy: str | None, **connecting: Any
 ) -> aiohttp.ClientSession:
     """Open a client session that keeps no cookies and has no queue.
 
     Args:
         keepalive_s: For how long a connection may lie idle and be used again, in seconds.
+        is_wary: Whether each is looked at first, as a call that meets a close makes trouble.
         proxy: URL of an HTTP proxy, or None.
         connecting: What else the connector is told.
     """
     return aiohttp.ClientSession(
-        connector=_connector(keepalive_s, **connecting),
+        connector=_connector(keepalive_s, is_wary=is_wary, **connecting),
         cookie_jar=aiohttp.DummyCookieJar(),
         proxy=proxy,
     )
@@ -79,13 +82,13 @@ class _OwnClient:
 
     def __init__(
         self,
+        connector: _Connector,
         *,
         endpoints: Endpoints,
         headers: Mapping[str, str],
-        keepalive_s: float,
         timeout: aiohttp.ClientTimeout,
     ) -> None:
-        self.connector = _connector(keepalive_s)
+        self.connector = connector
         self._timeout = timeout
         # Tells the connector where to go, and says the headers as aiohttp would. It is never sent.
         self._pattern = aiohttp.ClientRequest(
@@ -183,6 +186,9 @@ class _Connector(aiohttp.TCPConnector):
     longer, connections are what they are by default.
     """
 
+    is_wary = False
+    """Whether a connection is looked at before it is used again."""
+
     _left_idle: frozenset[tuple[Any, float]] = frozenset()
 
     def _cleanup(self) -> None:
@@ -199,7 +205,9 @@ class _Connector(aiohttp.TCPConnector):
         # An answer that came in while the connection lay idle is the answer to nothing we asked:
         # the next call would take it for its own, and a create call pay twice for it.
         connection = await super()._get(*args, **options)
-        while connection is not None and _is_spoilt(connection):
+        while connection is not None and (
+            _is_spoilt(connection) or (self.is_wary and _has_news(connection))
+        ):
             connection.close()
             connection = await super()._get(*args, **options)
         return connection
@@ -216,10 +224,24 @@ class _Connector(aiohttp.TCPConnector):
         return transport, protocol
 
 
-def _connector(keepalive_s: float, **connecting: Any) -> _Connector:
+def _connector(keepalive_s: float, *, is_wary: bool, **connecting: Any) -> _Connector:
     # The callers bound what is in flight; a queue in here would cost 7 kB a call.
-    return _Connector(limit=0, keepalive_timeout=keepalive_s, **connecting)
+    connector = _Connector(limit=0, keepalive_timeout=keepalive_s, **connecting)
+    connector.is_wary = is_wary
+    return connector
 
 
 def _is_spoilt(connection: Any) -> bool:
     return connection.protocol is None or connection.protocol.should_close
+
+
+def _has_news(connection: Any) -> bool:
+    """Tell whether something came that the loop has not read yet: that it was closed, say."""
+    descriptor = connection.transport.get_extra_info("socket").fileno()
+    if descriptor < 0:
+        return True
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

@@ -30,8 +30,8 @@ from videos_async.models import without_query
 __all__ = ["SentMark", "Timeouts", "Transport"]
 
 _KEEPALIVE_S: Final = {
-    # Short enough that no server is known to close a connection this young, so that a create
-    # call never meets a close in flight, which would make doubt.
+    # Short enough that no server is known to close a connection this young, and looked at before
+    # it is used, so that a create call meets no close in flight, which would make doubt.
     "submit": 1.0,
     # A free call that meets a close in flight is simply made again.
     "query": 15.0,
@@ -238,7 +238,9 @@ class Transport:
     # --- inside --------------------------------------------------------------------------
 
     def _open(self, name: str) -> Client:
-        client = self._owned[name] = open_client(**self._where, keepalive_s=_KEEPALIVE_S[name])
+        client = self._owned[name] = open_client(
+            **self._where, keepalive_s=_KEEPALIVE_S[name], is_wary=name == "submit"
+        )
         return client
 
     def _files_client(self, is_private: bool) -> aiohttp.ClientSession:  # noqa: FBT001 - as `FileServers` asks

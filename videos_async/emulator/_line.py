@@ -56,11 +56,18 @@ class ServerLine:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
-    async def send(self, data: bytes) -> None:
-        """Send bytes as they are; waits while the peer does not take them."""
+    async def send(self, data: bytes, *, is_last: bool = False) -> None:
+        """Send bytes as they are; waits while the peer does not take them.
+
+        Args:
+            data: The bytes.
+            is_last: Whether the end of the connection (FIN) is right behind them.
+        """
         transport = self._transport
         if transport is not None:
             transport.write(data)
+            if is_last and transport.can_write_eof():
+                transport.write_eof()
             with suppress(ConnectionError):
                 await self.request.writer.drain()
         # Always a turn for the others: where the peer keeps pace there is nothing to wait for.

@@ -74,7 +74,10 @@ class Close(Instead):
         if answer is not None and self.after in {Moment.HEADERS, Moment.ANSWER}:
             content = answer.content
             head = line.head(answer, {"Content-Length": str(len(content))})
-            await line.send(head + content if self.after is Moment.ANSWER else head)
+            if self.after is Moment.ANSWER:
+                await line.send(head + content, is_last=True)
+            else:
+                await line.send(head)
         line.finish()
 
 

@@ -90,8 +90,13 @@ class Line(Protocol):
         """Write the status line and the headers of an answer, the blank line included."""
         ...
 
-    async def send(self, data: bytes) -> None:
-        """Send bytes as they are; waits while the peer does not take them."""
+    async def send(self, data: bytes, *, is_last: bool = False) -> None:
+        """Send bytes as they are; waits while the peer does not take them.
+
+        Args:
+            data: The bytes.
+            is_last: Whether the end of the connection (FIN) is right behind them.
+        """
         ...
 
     async def sleep(self, seconds: float) -> None:
