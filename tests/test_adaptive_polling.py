@@ -227,6 +227,24 @@ def test_a_watch_that_was_left_weighs_on_no_other() -> None:
     assert not account.counts()
 
 
+def test_an_end_that_was_first_seen_from_the_queue_is_credited_at_least_one_poll() -> None:
+    service = Service([])
+    schedule, account = service.schedule, service.learner.cohort("videos", REQUEST.mode).account
+    task = VideoTask(id="1", status=Status.QUEUED, model="videos")
+    schedule.add(1, task, now_s=0, timeout_s=None, accepted_s=0, request=REQUEST)
+    entered_s = None
+    for now_s, status in ((200.0, Status.QUEUED), (800.0, Status.COMPLETED)):
+        poll = schedule.next(now_s)
+        assert isinstance(poll, Poll)
+        schedule.handle(poll, Seen(task=attrs.evolve(task, status=status)), now_s)
+        entered_s = poll.followed.entered_s
+    assert entered_s is not None
+    assert entered_s > 200 + POLICY.mean_interval_s
+    # The time in the queue was saved but for two looks, and one was due while it was processed.
+    saved = entered_s / (POLICY.mean_interval_s * 1.01) - 2 + 1
+    assert account.balance >= saved * (1 - 1 / 400)
+
+
 def test_the_batches_of_a_session_learn_from_each_other() -> None:
     learner = Learner(POLICY)
     before_s = learner.cohort("videos", Mode.TEXT).gap_s(0)

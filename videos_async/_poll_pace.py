@@ -226,7 +226,7 @@ class LearningPace:
         if previous is None or previous == Status.QUEUED:
             self._dequeued(followed, cohort, now_s)
             entered_s = followed.entered_s or entered_s
-        low_s, seen_s = followed.looked_s - entered_s, now_s - entered_s
+        low_s, seen_s = max(0.0, followed.looked_s - entered_s), now_s - entered_s
         high_s = seen_s
         if followed.status == Status.FAILED and was_never_seen:
             # The service says of itself that it refuses for content at once. Should this one have
