@@ -32,7 +32,7 @@ def learned(*, median_s: float, sigma: float, tasks: int, every_s: float) -> Lif
         age_s, low_s = log_normal(median_s, sigma, dice), 0.0
         high_s = dice.random() * every_s
         while high_s < age_s:
-            lifetimes.outlived(low_s, high_s)
+            lifetimes.outlived(nearest_edge(low_s), nearest_edge(high_s))
             low_s, high_s = high_s, high_s + every_s
         lifetimes.observe(low_s, high_s)
         if number % 20 == 0:
@@ -79,7 +79,7 @@ def test_a_stay_that_was_lost_from_sight_counts_as_longer_than_that() -> None:
 def test_a_service_that_has_changed_is_noticed_within_a_dozen_observations(age_s: float) -> None:
     lifetimes = learned(median_s=150, sigma=0.2, tasks=300, every_s=20)
     for _ in range(12):
-        lifetimes.outlived(0, age_s - 10)
+        lifetimes.outlived(0, nearest_edge(age_s - 10))
         lifetimes.observe(age_s - 10, age_s + 10)
     lifetimes.fit()
     assert median_of(lifetimes) == pytest.approx(age_s, rel=0.1)
@@ -88,7 +88,7 @@ def test_a_service_that_has_changed_is_noticed_within_a_dozen_observations(age_s
 def test_a_service_that_slows_down_is_noticed_before_any_has_ended() -> None:
     lifetimes = learned(median_s=150, sigma=0.2, tasks=300, every_s=20)
     under_way = {nearest_edge(300.0): 8}
-    assert any(lifetimes.outlived(100, 300) for _ in range(8))
+    assert any(lifetimes.outlived(*map(nearest_edge, (100, 300))) for _ in range(8))
     lifetimes.fit(under_way=under_way)
     assert median_of(lifetimes) > 250
     # The shape is kept: what was known of the others has not to be learned again.
@@ -103,8 +103,10 @@ def test_of_those_begun_together_the_first_that_end_are_not_taken_for_all() -> N
     while len(alive_s) > 100:
         now_s += 10
         for life_s in alive_s:
-            see = lifetimes.observe if life_s <= now_s else lifetimes.outlived
-            has_changed |= see(now_s - 10, now_s)
+            if life_s <= now_s:
+                has_changed |= lifetimes.observe(now_s - 10, now_s)
+            else:
+                has_changed |= lifetimes.outlived(nearest_edge(now_s - 10), nearest_edge(now_s))
         alive_s = [life_s for life_s in alive_s if life_s > now_s]
     lifetimes.fit(under_way={nearest_edge(now_s): len(alive_s)})
     assert not has_changed

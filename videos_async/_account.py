@@ -15,7 +15,7 @@ import math
 import operator
 from collections import Counter
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import Final
 from weakref import WeakSet
 
@@ -39,6 +39,7 @@ _STOP_OWING_EACH: Final = 0.1
 
 _NEXT_TO_NONE: Final = 1e-4
 _EXACT: Final = 40
+_NOTHING_DUE: Final = (0.0,) * len(AGES_S)
 
 
 @attrs.define(eq=False)
@@ -66,7 +67,7 @@ class Account:
         self.balance = 0.0
         """Polls that will be left by plan when all have ended; owed below 0."""
         # By plan, what a task leaves from each age on. Watches come and go without a word.
-        self._due: Sequence[float] = ()
+        self._due: Sequence[float] = _NOTHING_DUE
         self._gone: Sequence[float] = ()
         self._watched: WeakSet[UnderWay] = WeakSet()
         self._count = 0
@@ -107,19 +108,22 @@ class Account:
                 that has just begun.
             after: The age at which it goes on; None for one that has ended.
         """
+        if before == after:
+            return
         change = 0.0
         counts = under_way.counts
         if before is not None:
-            if counts[before] > 1:
-                counts[before] -= 1
+            count = counts[before]
+            if count > 1:
+                counts[before] = count - 1
             else:
                 del counts[before]
             self._count -= 1
-            change -= self._due_from(before)
+            change -= self._due[before]
         if after is not None:
-            counts[after] += 1
+            counts[after] = counts.get(after, 0) + 1
             self._count += 1
-            change += self._due_from(after)
+            change += self._due[after]
         self._book(change)
 
     def looked(self, covered_s: float) -> None:
@@ -156,9 +160,14 @@ class Account:
         self.balance *= 1 - 1 / _FORGOTTEN_OVER
 
     def _book(self, change: float) -> None:
+        balance = self.balance + change
         more = _MORE_EACH * self._count
-        most = max(self.balance, _MOST_SAVED + more)
-        self.balance = min(max(self.balance + change, -_MOST_OWED - more), most)
+        if balance > _MOST_SAVED + more:
+            # What was saved in a queue stays.
+            balance = min(balance, max(self.balance, _MOST_SAVED + more))
+        elif balance < -_MOST_OWED - more:
+            balance = -_MOST_OWED - more
+        self.balance = balance
 
     def restore(self, balance: float) -> None:
         """Take up what an earlier run has saved."""
@@ -206,12 +215,7 @@ class Account:
         self._count = counts.total()
         self._due = self._planned(looks)
         for edge, count in counts.items():
-            before = old[min(edge, len(old) - 1)] if old else 0.0
-            self.balance += count * (self._due_from(edge) - before)
-
-    def _due_from(self, edge: int) -> float:
-        due = self._due
-        return due[min(edge, len(due) - 1)] if due else 0.0
+            self.balance += count * (self._due[edge] - old[edge])
 
     def _planned(self, looks: Sequence[float]) -> list[float]:
         later = self._later
@@ -222,4 +226,5 @@ class Account:
             rest = later[made] if made < len(later) else 0.0
             # What is still to cost is held ready; what is still to be saved is not counted on.
             due.append(min(0.0, made - intervals + (rest - planned) / (1 - gone)))
-        return due
+        # Those who live longer than is planned for cost what the last of these do.
+        return [*due, *repeat(due[-1], len(AGES_S) - len(due))]

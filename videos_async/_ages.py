@@ -9,7 +9,7 @@ Pure.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Final
@@ -46,13 +46,12 @@ BINS: Final = len(AGES_S) - 1
 EVEN_BINS: Final = int(1 / _STEP_SHARE)
 """How many of them, at the lower end, are of the same width."""
 
+_MIDDLES_S: Final = tuple((early_s + late_s) / 2 for early_s, late_s in pairwise(AGES_S))
+
 
 def bin_of(age_s: float) -> int:
     """Tell which bin an age falls into."""
-    index = int(age_s / _STEP_S)
-    if index < EVEN_BINS:
-        return index
-    return min(bisect_right(AGES_S, age_s, EVEN_BINS) - 1, BINS - 1)
+    return bisect_right(AGES_S, age_s, 1, BINS) - 1
 
 
 def share_at(ended: Sequence[float], age_s: float) -> float:
@@ -90,7 +89,4 @@ def shares(masses: Iterable[float]) -> list[float]:
 
 def nearest_edge(age_s: float) -> int:
     """Tell which of `AGES_S` is nearest to an age."""
-    if age_s >= AGES_S[-1]:
-        return BINS
-    index = bin_of(max(0.0, age_s))
-    return index + (age_s - AGES_S[index] > AGES_S[index + 1] - age_s)
+    return bisect_left(_MIDDLES_S, age_s)

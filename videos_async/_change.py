@@ -69,13 +69,19 @@ class ChangeTest:
 
     def outlived(self, low: int, high: int) -> None:
         """Take in that a stay that had not ended by one edge had not by another."""
+        # Written out rather than looped over, as each look comes here.
         evidence = self._evidence
-        for index, gains in enumerate(self._gains):
-            total = evidence[index] + gains[high] - gains[low]
-            if total <= 0:
-                total = 0.0
-                self._since[index] = 0
-            evidence[index] = total
+        slower, faster = self._gains
+        total = evidence[0] + slower[high] - slower[low]
+        if total > 0:
+            evidence[0] = total
+        else:
+            evidence[0], self._since[0] = 0.0, 0
+        total = evidence[1] + faster[high] - faster[low]
+        if total > 0:
+            evidence[1] = total
+        else:
+            evidence[1], self._since[1] = 0.0, 0
 
     def ended(self, low: int, high: int) -> None:
         """Take in that a stay that had not ended by one edge had by another."""
@@ -87,8 +93,10 @@ class ChangeTest:
 
     def changed_since(self) -> int | None:
         """Tell how many stays ended since times have changed, or None where they have not."""
-        strongest = max(self._evidence)
-        return self._since[self._evidence.index(strongest)] if strongest > _LIMIT else None
+        slower, faster = self._evidence
+        if slower <= _LIMIT and faster <= _LIMIT:
+            return None
+        return self._since[0 if slower >= faster else 1]
 
 
 def stretched(

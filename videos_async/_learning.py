@@ -164,13 +164,15 @@ class Cohort:
         if tables is None or self._is_stale:
             tables = self._refreshed()
         account = self.account
-        if account.has_plenty:
+        # The account decides between the two: tables come in steps, as looks do.
+        if account.balance > 0:
+            if not account.has_plenty:
+                return tables.generous.gap_s(age_s)
             if self._lavish is None:
                 # Those that outlive what is believed are not left alone, either.
                 self._lavish = self._inspections(_CHEAPEST_S, self._policy.mean_interval_s)
             return self._lavish.gap_s(age_s)
-        # The account decides between the two: tables come in steps, as looks do.
-        gap_s = (tables.generous if account.balance > 0 else tables.dear).gap_s(age_s)
+        gap_s = tables.dear.gap_s(age_s)
         # Where what is believed is far off, the account goes down until ends teach better.
         # Beyond a debt that is soon paid back, no look may add to it.
         return max(gap_s, self._interval_s) if account.must_save else gap_s
@@ -200,7 +202,7 @@ class Cohort:
         """Take in that one was taken from the queue between two ages."""
         if self._of_model is not None:
             self._of_model.dequeued_between(low_s, high_s)
-        self.queued.outlived(0.0, low_s)
+        self.queued.outlived(0, nearest_edge(low_s))
         self.queued.observe(low_s, high_s)
         self._fresh += 1
 
@@ -216,9 +218,16 @@ class Cohort:
             now_s: The time.
         """
         before = None if before_s is None else nearest_edge(before_s)
-        self.account.move(under_way, before, nearest_edge(age_s))
-        self._is_stale |= self.processing.outlived(before_s or 0.0, age_s)
-        if self.processing.is_new and now_s - self._refreshed_s > _REFRESHED_ANYWAY_S:
+        edge = nearest_edge(age_s)
+        self.account.move(under_way, before, edge)
+        if self.processing.outlived(before or 0, edge):
+            self._is_stale = True
+        waited_s = now_s - self._refreshed_s
+        if (
+            waited_s > _REFRESHED_ANYWAY_S
+            and waited_s > age_s * _REFRESHED_AFTER_SHARE
+            and self.processing.is_new
+        ):
             self._is_stale = True
             self._refreshed_s = now_s
 
@@ -236,7 +245,7 @@ class Cohort:
         of_model = self._of_model
         if of_model is not None:
             # It is asked for while little is known of a mode, and not told of each look.
-            of_model.processing.outlived(0.0, low_s)
+            of_model.processing.outlived(0, nearest_edge(low_s))
             of_model.ended_between(low_s, high_s, now_s)
         if seen_s < math.inf:
             self.account.ended(low_s, high_s, seen_s)

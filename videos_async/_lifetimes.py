@@ -109,13 +109,13 @@ class Lifetimes:
             self.fit()
         return False
 
-    def outlived(self, low_s: float, high_s: float) -> bool:
-        """Take in that a stay that had not ended by one age had not by another.
+    def outlived(self, low: int, high: int) -> bool:
+        """Take in that a stay that had not ended by one of `AGES_S` had not by another.
 
         Returns:
             Whether times are found to have changed.
         """
-        self._test.outlived(nearest_edge(low_s), nearest_edge(high_s))
+        self._test.outlived(low, high)
         return self._has_changed()
 
     def _has_changed(self) -> bool:

@@ -173,9 +173,11 @@ class LearningPace:
         is_queued = followed.status == Status.QUEUED
         before_s = _age_s(followed, previous)
         if followed.entered_s is not None:
-            account = cohort.account
-            book = account.looked_in_queue if is_queued else account.looked
-            book(now_s - followed.looked_s)
+            covered_s = now_s - followed.looked_s
+            if is_queued:
+                cohort.account.looked_in_queue(covered_s)
+            else:
+                cohort.account.looked(covered_s)
         if is_queued:
             self._line(cohort).still(followed, now_s)
         elif previous == Status.QUEUED or (previous is None and followed.entered_s is not None):
@@ -252,13 +254,17 @@ class LearningPace:
     @property
     def due_s(self) -> float | None:
         """When `take` has a task to look at."""
-        due = [line.next_due_s(self.floor_s) for line in self._lines.values() if line.is_trusted]
-        return min((due_s for due_s in due if due_s is not None), default=None)
+        soonest_s = None
+        for line in self._lines.values():
+            due_s = line.next_due_s(self.floor_s) if line.is_trusted else None
+            if due_s is not None and (soonest_s is None or due_s < soonest_s):
+                soonest_s = due_s
+        return soonest_s
 
     def take(self, now_s: float) -> Followed | None:
         """Give a task to which the front of its queue has come."""
         for line in self._lines.values():
-            due_s = line.next_due_s(self.floor_s)
+            due_s = line.next_due_s(self.floor_s) if line.is_trusted else None
             if due_s is not None and due_s <= now_s:
                 return line.take()
         return None
