@@ -245,6 +245,13 @@ def test_an_end_that_was_first_seen_from_the_queue_is_credited_at_least_one_poll
     assert account.balance >= saved * (1 - 1 / 400)
 
 
+def test_of_a_batch_submitted_at_once_no_more_is_forgotten_of_a_model_than_of_its_mode() -> None:
+    learner = Learner(POLICY)
+    Service(idle(200, every_s=0.05), learner=learner).run()
+    of_model, of_mode = learner.cohort("videos", None), learner.cohort("videos", Mode.TEXT)
+    assert len(of_model.processing) == len(of_mode.processing)
+
+
 def test_the_batches_of_a_session_learn_from_each_other() -> None:
     learner = Learner(POLICY)
     before_s = learner.cohort("videos", Mode.TEXT).gap_s(0)

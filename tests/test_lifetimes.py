@@ -187,3 +187,10 @@ def test_a_snapshot_is_plain_data_and_brings_back_what_was_believed() -> None:
 def test_what_is_no_snapshot_is_refused(data: object) -> None:
     with pytest.raises((TypeError, ValueError)):
         Lifetimes.readable(data)
+
+
+def test_two_that_end_long_after_all_others_are_no_change() -> None:
+    lifetimes = learned(median_s=150, sigma=0.2, tasks=300, every_s=20)
+    for _ in range(2):
+        assert not lifetimes.outlived(0, nearest_edge(260))
+        assert not lifetimes.observe(260, 290)

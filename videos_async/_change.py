@@ -30,6 +30,8 @@ __all__ = ["ChangeTest", "stretched"]
 _STRETCHES: Final = (1.5, 1 / 1.5)
 # One in so many does what no distribution foresees, and proves nothing.
 _STRAY: Final = 0.02
+# What lives longer than all but these ends as such a power of its age.
+_STRAY_POWER: Final = 4.0
 _LIMIT: Final = 8.0
 
 _FACTORS: Final = tuple(1.15**power for power in range(-13, 14))
@@ -59,7 +61,10 @@ class ChangeTest:
 
     def believe(self, ended: Sequence[float]) -> None:
         """Take in what is believed: the share that has ended by each of `AGES_S`."""
-        alive = [max(_STRAY, 1 - share) for share in ended]
+        alive = [1.0]
+        for (early_s, late_s), share in zip(pairwise(AGES_S), ended[1:], strict=True):
+            least = min(_STRAY, alive[-1] * (early_s / late_s) ** _STRAY_POWER)
+            alive.append(max(least, 1 - share))
         logs = list(map(math.log, alive))
         stretches = [_edges(each) for each in _STRETCHES]
         self._alive = [alive, *([alive[edge] for edge in edges] for edges in stretches)]

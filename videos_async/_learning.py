@@ -221,7 +221,7 @@ class Cohort:
         edge = nearest_edge(age_s)
         self.account.move(under_way, before, edge)
         if self.processing.outlived(before or 0, edge):
-            self._is_stale = True
+            self._changed()
         waited_s = now_s - self._refreshed_s
         if (
             waited_s > _REFRESHED_ANYWAY_S
@@ -245,18 +245,27 @@ class Cohort:
         of_model = self._of_model
         if of_model is not None:
             # It is asked for while little is known of a mode, and not told of each look.
-            of_model.processing.outlived(0, nearest_edge(low_s))
-            of_model.ended_between(low_s, high_s, now_s)
+            of_model.processing.remember(low_s, high_s)
+            of_model._refresh_soon(now_s)  # noqa: SLF001 - of the same class
         if seen_s < math.inf:
             self.account.ended(low_s, high_s, seen_s)
-        self._is_stale |= self.processing.observe(low_s, high_s)
-        self._fresh += 1
+        if self.processing.observe(low_s, high_s):
+            self._changed()
         self._refresh_soon(now_s)
 
     # --- within --------------------------------------------------------------------------
 
+    def _changed(self) -> None:
+        """Take in that times were found to have changed, for what is known of the model as well."""
+        self._is_stale = True
+        of_model = self._of_model
+        if of_model is not None:
+            of_model.processing.change(len(self.processing))
+            of_model._is_stale = True  # noqa: SLF001 - of the same class
+
     def _refresh_soon(self, now_s: float) -> None:
-        """Bring tables up to what was seen, at the next look, where that is enough."""
+        """Take in that one has ended, and bring tables up to date where that is enough."""
+        self._fresh += 1
         if (
             self._fresh >= max(1, len(self.processing) * _REFRESHED_AFTER_SHARE)
             and now_s - self._refreshed_s > _REFRESHED_AFTER_S

@@ -97,17 +97,32 @@ class Lifetimes:
         Returns:
             Whether times are found to have changed.
         """
-        low = min(nearest_edge(low_s), BINS - 1)
-        high = max(low + 1, nearest_edge(high_s))
-        self._intervals.append(low * len(AGES_S) + high)
+        low, high = self._remember(low_s, high_s)
         self._test.ended(low, high)
         if self._has_changed():
             return True
-        self._unfitted += 1
         if self._unfitted > max(_FITTED_AFTER, len(self) * _FITTED_AFTER_SHARE):
             # Nobody asks for it, but a test against what was believed long ago tells nothing.
             self.fit()
         return False
+
+    def remember(self, low_s: float, high_s: float) -> None:
+        """Take in that a stay ended between two ages, of which no look was told of before.
+
+        Nothing is put to the test: of stays begun together the short ones end first.
+
+        Args:
+            low_s: As for `observe`.
+            high_s: As for `observe`.
+        """
+        self._remember(low_s, high_s)
+
+    def _remember(self, low_s: float, high_s: float) -> tuple[int, int]:
+        low = min(nearest_edge(low_s), BINS - 1)
+        high = max(low + 1, nearest_edge(high_s))
+        self._intervals.append(low * len(AGES_S) + high)
+        self._unfitted += 1
+        return low, high
 
     def outlived(self, low: int, high: int) -> bool:
         """Take in that a stay that had not ended by one of `AGES_S` had not by another.
@@ -125,11 +140,15 @@ class Lifetimes:
         self._test.begin()
         if len(self) < _TESTED_FROM:
             return False
+        self.change(count)
+        return True
+
+    def change(self, count: int) -> None:
+        """Take in that times have changed, and that so many stays have ended since."""
         self._before = self.ended
-        latest = list(self._intervals)[len(self) - count :]
+        latest = list(self._intervals)[max(0, len(self) - count) :]
         self._intervals = deque(latest, maxlen=MEMORY)
         self.fit()
-        return True
 
     def snapshot(self) -> list[float]:
         """Give what is held, oldest first: one after the other the two ages of each, in seconds."""
