@@ -209,13 +209,25 @@ class Lifetimes:
             firm = 1 + _MORE_AT_FIRST * max(0.0, 1 - len(self) / _AT_FIRST)
             prior = [mass * firm for mass in self._prior]
         self._unfitted = 0
+        ended_share = len(self) / max(1, len(self) + sum(under_way.values()))
         for _ in range(_ROUNDS if self._intervals or under_way else 1):
-            masses = self._smoothed(self._shared_out(under_way))
+            masses = self._round(under_way, ended_share)
             self.ended = shares(map(float.__add__, masses, prior))
         self._test.believe(self.ended)
 
-    def _shared_out(self, under_way: Mapping[int, int]) -> list[float]:
-        """Share each interval out over its bins, as is believed."""
+    def _round(self, under_way: Mapping[int, int], ended_share: float) -> list[float]:
+        masses = self._shared_out(self._slopes())
+        if not under_way:
+            return self._smoothed(masses)
+        # Smoothing carries those under way a little further out with every round, as their ages
+        # bound them on one side alone. The more of all they are, the less of them is smoothed.
+        rest = self._shared_out(self._slopes_of(under_way))
+        smooth = [own + ended_share * more for own, more in zip(masses, rest, strict=True)]
+        rough = [(1 - ended_share) * more for more in rest]
+        return list(map(float.__add__, self._smoothed(smooth), rough))
+
+    def _slopes(self) -> list[float]:
+        """Tell where the weight of the intervals to the belief begins and ends."""
         ended = self.ended
         slopes = [0.0] * (BINS + 1)
         fades = len(self) - _FADING_FROM
@@ -226,11 +238,21 @@ class Lifetimes:
                 weight = 1.0 if age >= fades else (age + 1) / (fades + 1)
                 slopes[low] += weight / chance
                 slopes[high] -= weight / chance
+        return slopes
+
+    def _slopes_of(self, under_way: Mapping[int, int]) -> list[float]:
+        ended = self.ended
+        slopes = [0.0] * (BINS + 1)
         for edge, count in under_way.items():
             chance = 1 - ended[edge]
             if chance > 0:
                 slopes[edge] += count / chance
                 slopes[BINS] -= count / chance
+        return slopes
+
+    def _shared_out(self, slopes: Iterable[float]) -> list[float]:
+        """Share observations out over their bins, as is believed."""
+        ended = self.ended
         factors = accumulate(slopes)
         return [
             max(0.0, factor) * (late - early)
