@@ -17,7 +17,7 @@ import attrs
 from benchmarks.durable import IN_FLIGHT
 from benchmarks.fresh import half_quartile_distance, median_ratio, run_module
 from benchmarks.report import Row, Scale
-from benchmarks.requests_cost import POLLS
+from benchmarks.requests_cost import POLLS, run_client
 from benchmarks.server import Server, serve
 
 __all__ = ["measure"]
@@ -25,7 +25,6 @@ __all__ = ["measure"]
 _SUBMITS_PER_S: Final = 1500
 _CPU_LIMIT: Final = 1.05
 _RUN_LIMIT_S: Final = 60.0
-_WARM_UP_TASKS: Final = 32
 
 
 @attrs.frozen(kw_only=True)
@@ -105,18 +104,6 @@ def _measure_cpu(size: _Size) -> Row:
 
 def _cost(server: Server, client: str, tasks: int) -> tuple[float, float]:
     """Run a client; return microseconds of the processor per request, and those of commits."""
-    before = server.counts().requests
-    result = run_module(
-        "client",
-        client,
-        f"--url={server.url}",
-        f"--tasks={tasks}",
-        f"--warm-up={_WARM_UP_TASKS}",
-        timeout_s=_RUN_LIMIT_S,
-    )
-    made = server.counts().requests - before
-    planned = (tasks + _WARM_UP_TASKS) * (1 + POLLS)
-    if result["completed"] != tasks or made != planned:
-        raise RuntimeError(f"{client} made {made} requests in place of {planned}")
+    result = run_client(server, client, tasks)
     per_request = 1e6 / (tasks * (1 + POLLS))
     return result["cpu_s"] * per_request, result["commit_cpu_s"] * per_request

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import statistics
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -19,7 +19,7 @@ from benchmarks.fresh import median_ratio, run_module
 from benchmarks.report import Row, Scale
 from benchmarks.server import Server, serve
 
-__all__ = ["POLLS", "measure"]
+__all__ = ["POLLS", "measure", "run_client"]
 
 POLLS: Final = 10
 """Polls of each task."""
@@ -97,19 +97,35 @@ class _Cost:
 
 
 def _cost(server: Server, client: str, loop: str, tasks: int) -> _Cost:
+    result = run_client(server, client, tasks, f"--loop={loop}")
+    requests = tasks * (1 + POLLS)
+    return _Cost(cpu_us=result["cpu_s"] / requests * 1e6, faults=result["faults"] / requests)
+
+
+def run_client(server: Server, client: str, tasks: int, *options: str) -> dict[str, Any]:
+    """Run a client in a process of its own, and see that it made the requests that were planned.
+
+    Args:
+        server: Where it makes them; one that ends a task with its last poll.
+        client: Which one; see `benchmarks.client`.
+        tasks: How many it submits, besides those to warm up.
+        options: What else it is told.
+
+    Raises:
+        RuntimeError: It made more or fewer.
+    """
     before = server.counts().requests
     result = run_module(
         "client",
         client,
         f"--url={server.url}",
-        f"--loop={loop}",
         f"--tasks={tasks}",
         f"--warm-up={_WARM_UP_TASKS}",
+        *options,
         timeout_s=_RUN_LIMIT_S,
     )
     made = server.counts().requests - before
     planned = (tasks + _WARM_UP_TASKS) * (1 + POLLS)
     if result["completed"] != tasks or made != planned:
         raise RuntimeError(f"{client} made {made} requests in place of {planned}")
-    requests = tasks * (1 + POLLS)
-    return _Cost(cpu_us=result["cpu_s"] / requests * 1e6, faults=result["faults"] / requests)
+    return result

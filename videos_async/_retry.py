@@ -60,7 +60,8 @@ class RetryPolicy:
 
     Attributes:
         max_attempts: Most tries of one call, the first included. Only a create call that was
-            certainly not accepted is tried again.
+            certainly not accepted is tried again. A poll that has failed so often in a row is
+            from then on made at its regular interval.
         base_s: Longest pause before the second try, in seconds; it doubles with every try and
             the pause is drawn uniformly from zero to it (full jitter).
         cap_s: Longest pause between two tries, in seconds.
