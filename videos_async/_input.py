@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncIterable, Iterable
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import anyio
 
@@ -13,12 +13,20 @@ from videos_async._filenames import key_text
 from videos_async.errors import ConfigurationError, Key, Violation
 from videos_async.models import VideoRequest
 
-__all__ = ["Input", "Item", "Requests"]
+__all__ = ["Input", "Item", "Pulled", "Requests"]
 
 logger = logging.getLogger("videos_async")
 
 Item: TypeAlias = VideoRequest | tuple[Key, VideoRequest]
 Requests: TypeAlias = Iterable[Item] | AsyncIterable[Item]
+
+
+class Pulled(NamedTuple):
+    """One request to be submitted, and what is wrong with the item it came from."""
+
+    key: Key
+    request: VideoRequest
+    flaw: Violation | None
 
 
 class _OutOfPatienceError(Exception):
@@ -77,7 +85,7 @@ class Input:
                 # What was paid for must not be lost over a file that would not close.
                 logger.exception("the input of a batch could not be closed")
 
-    async def pull(self) -> tuple[Key, VideoRequest, Violation | None] | None:
+    async def pull(self) -> Pulled | None:
         """Take the next request, its key, and what is wrong with the item itself."""
         async with self._turn:
             if self._is_exhausted:
@@ -107,25 +115,25 @@ class Input:
             self._waiting = None
         raise _OutOfPatienceError
 
-    def _named(self, item: object, index: int) -> tuple[Key, VideoRequest, Violation | None]:
+    def _named(self, item: object, index: int) -> Pulled:
         key, request = _taken_apart(item)
         if not isinstance(request, VideoRequest):
             rule = "must be a VideoRequest, or a key (text or whole number) and a VideoRequest"
             flaw = Violation(field="item", rule=rule, value=item)
-            return index, cast("VideoRequest", request), flaw
+            return Pulled(index, cast("VideoRequest", request), flaw)
         if self._has_keys is None:
             self._has_keys = key is not None
         if self._has_keys != (key is not None):
             rule = "must be given for all requests of a batch or for none"
-            return index, request, Violation(field="key", rule=rule, value=key)
+            return Pulled(index, request, Violation(field="key", rule=rule, value=key))
         if key is None:
-            return index, request, None
+            return Pulled(index, request, None)
         name = key_text(key)
         if name in self._keys:
             rule = "must be unique in a batch, as it names the outcome"
-            return key, request, Violation(field="key", rule=rule, value=key)
+            return Pulled(key, request, Violation(field="key", rule=rule, value=key))
         self._keys.add(name)
-        return key, request, None
+        return Pulled(key, request, None)
 
 
 def _iterator(requests: object) -> tuple[Any, bool]:

@@ -15,9 +15,8 @@ from typing import Final, NamedTuple
 import anyio
 import anyio.lowlevel
 
-from videos_async._input import Input, Requests
+from videos_async._input import Input, Pulled, Requests
 from videos_async._journal_writer import JournalWriter
-from videos_async._recorder import Pulled
 from videos_async._rows import is_writable
 from videos_async._states import JournalEntry, KeyState
 from videos_async.errors import Key, KeyConflict
@@ -120,7 +119,7 @@ class JournalInput:
 
     async def _plan(self) -> None:
         """Write the whole input into the journal, or none of it."""
-        while (pulled := await self._pull_given()) is not None:
+        while (pulled := await self._input.pull()) is not None:
             if pulled.flaw is not None or not is_writable(pulled.request):
                 # It cannot be sent, and is told with the rest.
                 self._flawed.append(pulled)
@@ -173,24 +172,21 @@ class JournalInput:
         self._planned.extend(entries)
 
     async def _pull_new(self) -> Found | None:
-        while (pulled := await self._pull_given()) is not None:
+        while (pulled := await self._input.pull()) is not None:
             key, request, flaw = pulled
             if flaw is not None:
                 return Found(pulled, None, is_new=False)
-            if not await self._is_known(key, request):
+            # A journal that was empty knows none, and each key is pulled once.
+            if not self._revision or not await self._is_known(key, request):
                 now = time.time()
                 entry = JournalEntry(key=key, request=request, planned_at=now, changed_at=now)
                 return Found(pulled, entry, is_new=True)
         self.is_complete = self.is_complete or self._input.is_at_end
         return None
 
-    async def _pull_given(self) -> Pulled | None:
-        pulled = await self._input.pull()
-        return None if pulled is None else Pulled(*pulled)
-
     async def _is_known(self, key: Key, request: VideoRequest) -> bool:
         """Tell whether the journal has a key already, and see to it that it means the same."""
-        if not self._revision or not is_writable(request):
+        if not is_writable(request):
             return False
         writer = self._writer
         try:

@@ -14,11 +14,11 @@ import anyio
 
 from videos_async._calls import Intent
 from videos_async._download import Download
-from videos_async._input import Requests
+from videos_async._input import Pulled, Requests
 from videos_async._journal_input import JournalInput
 from videos_async._journal_writer import JournalWriter, JournalWriters
 from videos_async._learning import Learner
-from videos_async._recorder import Pulled, Recorder, StagingCall, idempotency_key
+from videos_async._recorder import Recorder, StagingCall, idempotency_key
 from videos_async._replay import file_of
 from videos_async._rows import is_writable
 from videos_async._states import IN_PROGRESS, JournalEntry, KeyState
@@ -259,13 +259,14 @@ class JournalRecorder(Recorder):
             self._writer.write(entry.expire(change.error, now))
 
     def _put(self, entry: JournalEntry) -> None:
-        self._live[entry.key] = entry
-        is_new = entry.key in self._unwritten
-        if is_new and self._writer.failure is not None:
-            # It was never sent, the input has it, and the journal has no room.
-            return
-        self._writer.write(entry, is_new=is_new)
-        self._written(entry.key)
+        key = entry.key
+        self._live[key] = entry
+        if key not in self._unwritten:
+            self._writer.write(entry)
+        elif self._writer.failure is None:
+            self._writer.write(entry, is_new=True)
+            self._written(key)
+        # Else it was never sent, the input has it, and the journal has no room.
 
 
 class _JournalIntent:
@@ -287,9 +288,9 @@ class _JournalIntent:
 def _after(entry: JournalEntry, change: Transition, now: float) -> JournalEntry:
     """Tell what an entry is after a transition; the same where it changes nothing."""
     task, error = change.task, change.error
-    if isinstance(error, (SubmissionError, InvalidRequest)):
+    if error is not None and isinstance(error, (SubmissionError, InvalidRequest)):
         return _not_accepted(entry, error, now)
-    if task is None or entry.state not in IN_PROGRESS or task is entry.task:
+    if task is None or task is entry.task or entry.state not in IN_PROGRESS:
         # A deadline, say: it goes on at the service, and so it does here.
         return entry
     return entry.observe(task, now, error if task.status == Status.FAILED else None)

@@ -9,27 +9,19 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from videos_async._calls import Intent
 from videos_async._download import Download
-from videos_async._input import Input, Requests
+from videos_async._input import Input, Pulled, Requests
 from videos_async._rows import key_to_text
 from videos_async._states import JournalEntry
-from videos_async.errors import JournalWriteFailed, Key, Violation
-from videos_async.models import Transition, VideoRequest, VideoTask
+from videos_async.errors import JournalWriteFailed, Key
+from videos_async.models import Transition, VideoTask
 
-__all__ = ["Pulled", "Recorder", "StagingCall", "idempotency_key"]
+__all__ = ["Recorder", "StagingCall", "idempotency_key"]
 
 StagingCall: TypeAlias = Callable[[Download], Awaitable[None]]
-
-
-class Pulled(NamedTuple):
-    """One request to be submitted, and what is wrong with the item it came from."""
-
-    key: Key
-    request: VideoRequest
-    flaw: Violation | None
 
 
 def _shrug(_: JournalWriteFailed) -> None:
@@ -62,8 +54,7 @@ class Recorder:
 
     async def pull(self) -> Pulled | None:
         """Take the next request to be submitted."""
-        pulled = await self.input.pull()
-        return None if pulled is None else Pulled(*pulled)
+        return await self.input.pull()
 
     async def taken_up(self) -> AsyncIterator[JournalEntry]:
         """Iterate over what an earlier run left."""
