@@ -1,0 +1,105 @@
+"""The journal's thread: what goes into one commit, and who waits for whom."""
+
+# It is driven below the public face.
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.journals import NOW, planned
+from tests.scaled_clock import on_scaled_time
+from videos_async import KeyState, Status, VideoTask
+from videos_async._database import Database, Write
+from videos_async._journal_writer import JournalWriter
+
+# Of the loop: more than it takes to hand something to the thread.
+_MANY_TURNS = 20
+
+QUEUED = VideoTask(id="video_1", status=Status.QUEUED)
+
+# So slow that five milliseconds last a quarter of a minute.
+on_a_clock_that_hardly_moves = on_scaled_time(1 / 3000)
+
+
+class Counting(Database):
+    """A journal that remembers what each commit held."""
+
+    commits: tuple[tuple[tuple[object, KeyState], ...], ...] = ()
+
+    def write(self, writes: Sequence[Write], facts: Mapping[str, Any] | None = None) -> None:
+        super().write(writes, facts)
+        held = tuple((write.entry.key, write.entry.state) for write in writes)
+        self.commits = (*self.commits, held)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.sqlite"
+
+
+@asynccontextmanager
+async def writing(path: Path) -> AsyncIterator[tuple[JournalWriter, Counting]]:
+    thread = ThreadPoolExecutor(max_workers=1)
+    database = await asyncio.get_running_loop().run_in_executor(
+        thread, lambda: Counting.drive(path, may_create=True, now=NOW)
+    )
+    assert isinstance(database, Counting)
+    writer = JournalWriter(database, thread, path)
+    try:
+        yield writer, database
+    finally:
+        await writer.aclose()
+
+
+async def declared(writer: JournalWriter, key: str) -> None:
+    await writer.commit(planned(key).intend(NOW), is_new=True, is_intent=True)
+
+
+@on_a_clock_that_hardly_moves
+async def test_an_intent_with_nobody_else_under_way_is_committed_at_once(path: Path) -> None:
+    async with writing(path) as (writer, database):
+        await declared(writer, "a")
+        assert database.commits == ((("a", KeyState.INTENT),),)
+
+
+@on_a_clock_that_hardly_moves
+async def test_intents_wait_for_the_id_of_a_call_that_is_under_way(path: Path) -> None:
+    async with writing(path) as (writer, database):
+        await declared(writer, "a")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(declared(writer, "b"))
+            group.create_task(declared(writer, "c"))
+            for _ in range(_MANY_TURNS):
+                await asyncio.sleep(0)
+            assert len(database.commits) == 1
+            writer.write_at_once(planned("a").intend(NOW).accept(QUEUED, NOW))
+        assert len(database.commits) == 2
+        assert set(database.commits[1]) == {
+            ("a", KeyState.QUEUED),
+            ("b", KeyState.INTENT),
+            ("c", KeyState.INTENT),
+        }
+
+
+@on_a_clock_that_hardly_moves
+async def test_a_call_that_was_not_accepted_is_no_more_waited_for(path: Path) -> None:
+    async with writing(path) as (writer, database):
+        await declared(writer, "a")
+        writer.write(planned("a").intend(NOW).retract(NOW))
+        await declared(writer, "b")
+        assert database.commits[1] == (("a", KeyState.PLANNED), ("b", KeyState.INTENT))
+
+
+async def test_an_intent_does_not_wait_long_for_a_call_that_hangs(path: Path) -> None:
+    async with writing(path) as (writer, database):
+        await declared(writer, "hanging")
+        await declared(writer, "b")
+        assert len(database.commits) == 2
