@@ -26,7 +26,7 @@ IN_FLIGHT: Final = 16
 def main() -> None:
     """Run a client and print what it cost."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("client", choices=("floor", "ours", "journaled"))
+    parser.add_argument("client", choices=("floor", "ours", "journaled", "uncommitted"))
     parser.add_argument("--url", required=True)
     parser.add_argument("--tasks", type=int, required=True)
     parser.add_argument("--warm-up", type=int, default=32)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,12 +32,13 @@ on_a_clock_that_hardly_moves = on_scaled_time(1 / 3000)
 class Counting(Database):
     """A journal that remembers what each commit held."""
 
-    commits: tuple[tuple[tuple[object, KeyState], ...], ...] = ()
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.commits: list[set[tuple[object, KeyState]]] = []
 
     def write(self, writes: Sequence[Write], facts: Mapping[str, Any] | None = None) -> None:
         super().write(writes, facts)
-        held = tuple((write.entry.key, write.entry.state) for write in writes)
-        self.commits = (*self.commits, held)
+        self.commits.append({(write.entry.key, write.entry.state) for write in writes})
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def writing(path: Path) -> AsyncIterator[tuple[JournalWriter, Counting]]:
+async def writing(path: Path) -> AsyncGenerator[tuple[JournalWriter, Counting]]:
     thread = ThreadPoolExecutor(max_workers=1)
     database = await asyncio.get_running_loop().run_in_executor(
         thread, lambda: Counting.drive(path, may_create=True, now=NOW)
@@ -67,7 +68,7 @@ async def declared(writer: JournalWriter, key: str) -> None:
 async def test_an_intent_with_nobody_else_under_way_is_committed_at_once(path: Path) -> None:
     async with writing(path) as (writer, database):
         await declared(writer, "a")
-        assert database.commits == ((("a", KeyState.INTENT),),)
+        assert database.commits == [{("a", KeyState.INTENT)}]
 
 
 @on_a_clock_that_hardly_moves
@@ -81,12 +82,8 @@ async def test_intents_wait_for_the_id_of_a_call_that_is_under_way(path: Path) -
                 await asyncio.sleep(0)
             assert len(database.commits) == 1
             writer.write_at_once(planned("a").intend(NOW).accept(QUEUED, NOW))
-        assert len(database.commits) == 2
-        assert set(database.commits[1]) == {
-            ("a", KeyState.QUEUED),
-            ("b", KeyState.INTENT),
-            ("c", KeyState.INTENT),
-        }
+        together = {("a", KeyState.QUEUED), ("b", KeyState.INTENT), ("c", KeyState.INTENT)}
+        assert database.commits[1:] == [together]
 
 
 @on_a_clock_that_hardly_moves
@@ -95,7 +92,7 @@ async def test_a_call_that_was_not_accepted_is_no_more_waited_for(path: Path) ->
         await declared(writer, "a")
         writer.write(planned("a").intend(NOW).retract(NOW))
         await declared(writer, "b")
-        assert database.commits[1] == (("a", KeyState.PLANNED), ("b", KeyState.INTENT))
+        assert database.commits[1:] == [{("a", KeyState.PLANNED), ("b", KeyState.INTENT)}]
 
 
 async def test_an_intent_does_not_wait_long_for_a_call_that_hangs(path: Path) -> None:
