@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import anyio
@@ -53,8 +53,9 @@ _NO_TURN = Trouble(reason="its turn did not come in time", is_throttle=True)
 class Intent(Protocol):
     """Announces a create call to whoever must know of it before it may be billed."""
 
-    async def declare(self) -> None:
-        """Return once the create call may be sent; raise where it must not be."""
+    def declare(self) -> Awaitable[None]:
+        """Return, when awaited, once the create call may be sent; raise where it must not be."""
+        ...
 
     def retract(self) -> None:
         """Take back what was declared: the call was certainly not accepted."""

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+import anyio.lowlevel
+
 from videos_async._stream import Signal
 from videos_async.errors import Key
 from videos_async.models import VideoRequest, VideoTask
@@ -44,7 +46,9 @@ class Homecoming:
 
     def __init__(self, room: int) -> None:
         self._room = room
-        self._waiting: deque[tuple[Accepted, Callable[[], Awaitable[None]]]] = deque()
+        self._waiting: deque[Accepted] = deque()
+        # They are written in their order: where the last is, all are.
+        self._last_written: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
         self._changed = Signal()
         self._left_room = Signal()
         self._is_sealed = False
@@ -56,8 +60,10 @@ class Homecoming:
             accepted: What was accepted.
             written: Returns once it is on the disk, or could not be brought there.
         """
-        self._waiting.append((accepted, written))
-        self._changed.send()
+        self._waiting.append(accepted)
+        self._last_written = written
+        if len(self._waiting) == 1:
+            self._changed.send()
         while len(self._waiting) > self._room:
             await self._left_room.wait()
 
@@ -68,9 +74,9 @@ class Homecoming:
 
     def left(self) -> list[Accepted]:
         """Take out what was not told."""
-        accepted = [one for one, _ in self._waiting]
+        left = list(self._waiting)
         self._waiting.clear()
-        return accepted
+        return left
 
     async def run(self, tell: Callable[[Accepted], Awaitable[None]]) -> None:
         """Tell until it is sealed and all is told."""
@@ -80,10 +86,9 @@ class Homecoming:
                     return
                 await self._changed.wait()
             count = len(self._waiting)
-            # They are written in their order: where the last is, all are.
-            _, written = self._waiting[-1]
-            await written()
+            await self._last_written()
             for _ in range(count):
-                accepted, _ = self._waiting.popleft()
-                self._left_room.send()
+                accepted = self._waiting.popleft()
+                if len(self._waiting) == self._room:
+                    self._left_room.send()
                 await tell(accepted)

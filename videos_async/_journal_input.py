@@ -150,7 +150,17 @@ class JournalInput:
         if self._planned:
             entry = self._planned.popleft()
             return Found(Pulled(entry.key, entry.request, None), entry, is_new=False)
-        return await self._pull_new()
+        while (pulled := await self._input.pull()) is not None:
+            key, request, flaw = pulled
+            if flaw is not None:
+                return Found(pulled, None, is_new=False)
+            # A journal that was empty knows none, and each key is pulled once.
+            if not self._revision or not await self._is_known(key, request):
+                now = time.time()
+                entry = JournalEntry(key, request, planned_at=now, changed_at=now)
+                return Found(pulled, entry, is_new=True)
+        self.is_complete = self.is_complete or self._input.is_at_end
+        return None
 
     async def _read_planned(self) -> None:
         writer = self._writer
@@ -170,19 +180,6 @@ class JournalInput:
         if entries:
             self._planned_after = entries[-1].position or 0
         self._planned.extend(entries)
-
-    async def _pull_new(self) -> Found | None:
-        while (pulled := await self._input.pull()) is not None:
-            key, request, flaw = pulled
-            if flaw is not None:
-                return Found(pulled, None, is_new=False)
-            # A journal that was empty knows none, and each key is pulled once.
-            if not self._revision or not await self._is_known(key, request):
-                now = time.time()
-                entry = JournalEntry(key=key, request=request, planned_at=now, changed_at=now)
-                return Found(pulled, entry, is_new=True)
-        self.is_complete = self.is_complete or self._input.is_at_end
-        return None
 
     async def _is_known(self, key: Key, request: VideoRequest) -> bool:
         """Tell whether the journal has a key already, and see to it that it means the same."""

@@ -71,17 +71,14 @@ class JournalRecorder(Recorder):
         self._is_partial = is_partial
         self._learner = learner
         self._remembered_at = time.monotonic()
-        self._opened: JournalWriter | None = None
+        # The journal's, from when it is opened on.
+        self._writer: JournalWriter
+        self._is_open = False
         self._live: dict[Key, JournalEntry] = {}
         # Of these the journal knows nothing yet.
         self._unwritten: set[Key] = set()
         # Of a list by its plan; and nobody knows of an input that is not given again.
         self._is_completeness_told = self._source.is_complete
-
-    @property
-    def _writer(self) -> JournalWriter:
-        assert self._opened is not None  # noqa: S101 - opened before anything else
-        return self._opened
 
     # --- opening and closing -------------------------------------------------------------
 
@@ -95,7 +92,7 @@ class JournalRecorder(Recorder):
         writer = await self._writers.acquire(
             self._path, may_create=self._may_create, is_whole=not self._is_partial
         )
-        self._opened = writer
+        self._writer, self._is_open = writer, True
         writer.on_failure.add(self.on_failure)
         try:
             # Before anything is added.
@@ -118,10 +115,10 @@ class JournalRecorder(Recorder):
         return None
 
     async def _release(self) -> None:
-        writer = self._opened
-        if writer is not None:
+        if self._is_open:
+            writer = self._writer
             self._remember()
-            self._opened = None
+            self._is_open = False
             writer.on_failure.discard(self.on_failure)
             self._source.release()
             with anyio.CancelScope(shield=True):
@@ -186,7 +183,8 @@ class JournalRecorder(Recorder):
         """Note that a key has its row, or has it before anything that is written from now on."""
         if key in self._unwritten:
             self._unwritten.remove(key)
-            self._tell_completeness()
+            if not self._unwritten:
+                self._tell_completeness()
 
     def _tell_completeness(self) -> None:
         """Write down that the whole input is in the journal, once each key is."""
@@ -216,17 +214,25 @@ class JournalRecorder(Recorder):
         if entry is None:
             # One of a list that JSON cannot hold, or one that had ended before.
             return
-        after = _after(entry, change, time.time())
-        if after.state is KeyState.INVALID and not is_writable(entry.request):
-            # It has no row, and can have none.
-            self._written(entry.key)
-        elif after is not entry or change.key in self._unwritten:
-            self._put(after)
+        task = change.task
+        if change.error is not None:
+            self._note_trouble(entry, change)
+        elif task is not None and task is not entry.task and entry.state in IN_PROGRESS:
+            # What the create call said of it went with its id.
+            self._put(entry.observe(task, time.time()))
         if change.is_end:
             if time.monotonic() - self._remembered_at > _REMEMBERED_EVERY_S:
                 self._remember()
             if is_last:
                 del self._live[change.key]
+
+    def _note_trouble(self, entry: JournalEntry, change: Transition) -> None:
+        after = _after(entry, change, time.time())
+        if after.state is KeyState.INVALID and not is_writable(entry.request):
+            # It has no row, and can have none.
+            self._written(entry.key)
+        elif after is not entry or entry.key in self._unwritten:
+            self._put(after)
 
     def _remember(self) -> None:
         """Write down what was learned of the service, for the polls of a later run."""
@@ -278,17 +284,17 @@ class _JournalIntent:
         self._recorder = recorder
         self._key = key
 
-    async def declare(self) -> None:
-        await self._recorder.declare(self._key)
+    def declare(self) -> Awaitable[None]:
+        return self._recorder.declare(self._key)
 
     def retract(self) -> None:
         self._recorder.retract(self._key)
 
 
 def _after(entry: JournalEntry, change: Transition, now: float) -> JournalEntry:
-    """Tell what an entry is after a transition; the same where it changes nothing."""
+    """Tell what an entry is after an end with an error; the same where it changes nothing."""
     task, error = change.task, change.error
-    if error is not None and isinstance(error, (SubmissionError, InvalidRequest)):
+    if isinstance(error, (SubmissionError, InvalidRequest)):
         return _not_accepted(entry, error, now)
     if task is None or task is entry.task or entry.state not in IN_PROGRESS:
         # A deadline, say: it goes on at the service, and so it does here.

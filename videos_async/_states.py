@@ -184,8 +184,7 @@ class JournalEntry(NamedTuple):
 
     def intend(self, at: float) -> JournalEntry:
         """Be about to send the create call."""
-        self._check(_Arrow.INTEND)
-        return self._moved(_S.INTENT, at, at, None, None, None)
+        return self._moved(_Arrow.INTEND, _S.INTENT, at)
 
     def retract(self, at: float) -> JournalEntry:
         """Find that the create call was certainly not accepted: it may be sent again."""
@@ -194,10 +193,9 @@ class JournalEntry(NamedTuple):
 
     def accept(self, task: VideoTask, at: float) -> JournalEntry:
         """Take in the id of what was paid for, and what else the create call's answer said."""
-        self._check(_Arrow.ACCEPT)
         state = _OBSERVED.get(task.status, _S.ACCEPTED)
         error = self._failure(task) if task.status == Status.FAILED else None
-        return self._moved(state, at, self.intent_at, task.id, task, error)
+        return self._moved(_Arrow.ACCEPT, state, at, task, error)
 
     def observe(self, task: VideoTask, at: float, error: VideosError | None = None) -> JournalEntry:
         """Take in how its task stands; a status that is in no document changes no state.
@@ -207,10 +205,9 @@ class JournalEntry(NamedTuple):
             at: When, as a Unix time.
             error: Why it failed, where that is known better than by the task.
         """
-        self._check(_Arrow.OBSERVE)
         state = _OBSERVED.get(task.status, self.state)
         error = (error or self._failure(task)) if task.status == Status.FAILED else None
-        return self._moved(state, at, self.intent_at, self.task_id, task, error)
+        return self._moved(_Arrow.OBSERVE, state, at, task, error)
 
     def _failure(self, task: VideoTask) -> VideosError:
         """Make what a failed task ends a key with: an end without a video says why."""
@@ -286,22 +283,22 @@ class JournalEntry(NamedTuple):
 
     def _moved(
         self,
+        arrow: _Arrow,
         state: KeyState,
-        changed_at: float,
-        intent_at: float | None,
-        task_id: str | None,
-        task: VideoTask | None,
-        error: VideosError | None,
+        at: float,
+        task: VideoTask | None = None,
+        error: VideosError | None = None,
     ) -> JournalEntry:
-        # Every request comes through here several times; `_replace` takes twice as long.
+        # Every request comes through here several times, and `_replace` takes twice as long.
+        self._check(arrow)
         return JournalEntry(
             self.key,
             self.request,
             self.planned_at,
-            changed_at,
+            at,
             state,
-            intent_at,
-            task_id,
+            at if task is None else self.intent_at,
+            None if task is None else self.task_id or task.id,
             task,
             error,
             self.file,
