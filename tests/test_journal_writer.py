@@ -16,7 +16,7 @@ import pytest
 
 from tests.journals import NOW, planned
 from tests.scaled_clock import on_scaled_time
-from videos_async import KeyState, Status, VideoTask
+from videos_async import KeyState, SavedFile, Status, VideoTask
 from videos_async._database import Database, Write
 from videos_async._journal_writer import JournalWriter
 
@@ -24,6 +24,7 @@ from videos_async._journal_writer import JournalWriter
 _MANY_TURNS = 20
 
 QUEUED = VideoTask(id="video_1", status=Status.QUEUED)
+COMPLETED = VideoTask(id="video_1", status=Status.COMPLETED)
 
 # So slow that five milliseconds last a quarter of a minute.
 on_a_clock_that_hardly_moves = on_scaled_time(1 / 3000)
@@ -100,3 +101,23 @@ async def test_an_intent_does_not_wait_long_for_a_call_that_hangs(path: Path) ->
         await declared(writer, "hanging")
         await declared(writer, "b")
         assert len(database.commits) == 2
+
+
+@on_a_clock_that_hardly_moves
+async def test_a_file_that_is_whole_waits_for_what_comes_soon(path: Path) -> None:
+    done = planned("a").intend(NOW).accept(COMPLETED, NOW)
+    file = SavedFile(
+        path="/a.mp4", size_bytes=1, sha256="00", media_type="video/mp4", is_verified=True
+    )
+    async with writing(path) as (writer, database):
+        await writer.commit(done, is_new=True, is_intent=True)
+        writer.write(done)
+        await writer.sync()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(writer.commit(done.stage(file)))
+            for _ in range(_MANY_TURNS):
+                await asyncio.sleep(0)
+            assert len(database.commits) == 2
+            group.create_task(declared(writer, "b"))
+        together = {("a", KeyState.COMPLETED), ("b", KeyState.INTENT)}
+        assert database.commits[2:] == [together]

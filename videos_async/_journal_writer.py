@@ -142,7 +142,7 @@ class JournalWriter:
         pending = _Pending(entry, is_new=False, is_only_copy=True)
         self._pending.append(pending)
         self._away.discard(entry.key)
-        self._flush_soon()
+        self._flush_soon(is_patient=bool(self._away))
         return partial(self._attempted, pending)
 
     async def _attempted(self, pending: _Pending) -> None:
@@ -177,7 +177,8 @@ class JournalWriter:
         waiter = self._loop.create_future()
         pending = _Pending(entry, is_new, is_intent, waiter=waiter)
         self._pending.append(pending)
-        self._flush_soon()
+        # A file has taken seconds to come; another one's is perhaps about to be whole.
+        self._flush_soon(is_patient=not is_intent or bool(self._away))
         try:
             await waiter
         except asyncio.CancelledError as cancelled:
@@ -213,9 +214,9 @@ class JournalWriter:
         self._timer = None
         self._flush()
 
-    def _flush_soon(self) -> None:
+    def _flush_soon(self, *, is_patient: bool) -> None:
         """Flush once those have come who may come soon: what they bring goes into one commit."""
-        if self._away:
+        if is_patient:
             if not self._is_urgent:
                 self._is_urgent = True
                 self._patience = self._loop.call_later(_PATIENCE_S, self._flush)
@@ -268,7 +269,7 @@ class JournalWriter:
         self._idle.set()
         if self._is_urgent:
             self._is_urgent = False
-            self._flush_soon()
+            self._flush_soon(is_patient=bool(self._away))
         elif self._timer is None and (self._pending or self._facts):
             self._wake(_DELAY_S if failure is None else _RETRY_S)
 
