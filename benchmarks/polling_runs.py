@@ -22,7 +22,7 @@ from videos_async import (
     VideoTask,
 )
 from videos_async._learning import Learner
-from videos_async._poll_pace import LearningPace
+from videos_async._learning_pace import LearningPace
 from videos_async._retry import UNCHANGED, QueryVerdict, RetryBudget, Seen
 from videos_async._schedule import Poll, Schedule
 

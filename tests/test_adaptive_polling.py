@@ -28,7 +28,7 @@ from videos_async import (
     WaitTimeout,
 )
 from videos_async._learning import Learner
-from videos_async._poll_pace import LearningPace
+from videos_async._learning_pace import LearningPace
 from videos_async._retry import UNCHANGED, QueryVerdict, RetryBudget, Seen, Trouble
 from videos_async._schedule import Poll, Schedule
 

@@ -50,7 +50,7 @@ LAYERS: Final = (
     ("_converter", "_learning"),
     ("_limiter", "_retry", "_followed"),
     ("_queue_order",),
-    ("_poll_pace",),
+    ("_learning_pace", "_poll_pace"),
     ("_schedule", "_wire"),
     (
         "_watchdog",

@@ -25,9 +25,10 @@ from videos_async._input import Requests
 from videos_async._journal_recorder import JournalRecorder
 from videos_async._journal_writer import JournalWriters
 from videos_async._learning import Learner
+from videos_async._learning_pace import LearningPace
 from videos_async._limiter import RateLimit
 from videos_async._plan import BatchOptions, DryRun, TransitionHook, Workshop, dry_run
-from videos_async._poll_pace import LearningPace, PollPace, TimerPace
+from videos_async._poll_pace import PollPace, TimerPace
 from videos_async._polling import AdaptivePolling, PollPolicy
 from videos_async._recorder import Recorder
 from videos_async._retry import RetryPolicy
