@@ -52,6 +52,16 @@ def test_where_an_end_fell_is_guessed_by_what_is_believed() -> None:
     assert account.balance == pytest.approx(3.85 - 200 / INTERVAL_S, abs=0.05)
 
 
+def test_of_many_that_begin_while_little_is_known_some_is_held_ready() -> None:
+    few, many = account_of(looks=3.0), account_of(looks=3.0)
+    for (account, under_way), tasks in ((few, 10), (many, 100)):
+        for _ in range(tasks):
+            account.move(under_way, None, 0)
+            account.begin_blindly()
+    assert few[0].balance == 0
+    assert many[0].balance == pytest.approx(-0.1 * (100 - 15))
+
+
 def test_only_what_a_queue_saves_is_plenty() -> None:
     account, _ = account_of(looks=5.0)
     for _ in range(1000):

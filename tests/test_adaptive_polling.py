@@ -27,7 +27,8 @@ from videos_async import (
     VideoTask,
     WaitTimeout,
 )
-from videos_async._learning import Learner
+from videos_async._ages import share_at
+from videos_async._learning import AT_ONCE_S, Learner
 from videos_async._learning_pace import LearningPace
 from videos_async._retry import UNCHANGED, QueryVerdict, RetryBudget, Seen, Trouble
 from videos_async._schedule import Poll, Schedule
@@ -404,6 +405,113 @@ def test_a_queue_that_stops_costs_few_polls_and_starves_nobody() -> None:
     service.run()
     assert all(end is not None for end in service.ends)
     assert service.polls < 0.4 * polls_of_interval(lives)
+
+
+# --- what is seen of some bears on those that wait ------------------------------------------
+
+
+def first_looks(
+    learner: Learner,
+    meanwhile: Callable[[], None],
+    *,
+    life_s: float,
+    rate_per_s: float | None = None,
+) -> list[float]:
+    """Tell when tasks are looked at first, of which one begins a second.
+
+    Args:
+        learner: What is known before.
+        meanwhile: What another watch sees before the first look.
+        life_s: How long each lasts.
+        rate_per_s: How many looks a second are allowed.
+    """
+    service = Service(
+        [Life(accepted_s=n, started_s=n, ended_s=n + life_s) for n in range(30)],
+        learner=learner,
+        rate_per_s=lambda: rate_per_s,
+    )
+
+    def fair_weather() -> None:
+        if not any(map(len, service.troubled)):
+            meanwhile()
+
+    service.weather = fair_weather
+    service.run()
+    return sorted(looks[0] for looks in service.looks)
+
+
+def taught(*, low_s: float, high_s: float, tasks: int = 100) -> Learner:
+    learner = Learner(POLICY)
+    cohort = learner.cohort("videos", Mode.TEXT)
+    dice = random.Random(4)
+    for number in range(tasks):
+        age_s = low_s + (high_s - low_s) * dice.random()
+        cohort.ended_between(age_s - 5, age_s + 5, -1e4 + 10 * number)
+    return learner
+
+
+def ends(learner: Learner, age_s: float, *, within_s: float = 5, tasks: int = 12) -> None:
+    cohort = learner.cohort("videos", Mode.TEXT)
+    for _ in range(tasks):
+        cohort.ended_between(age_s - within_s, age_s + within_s, 0.0)
+
+
+def goes_on(learner: Learner, age_s: float) -> None:
+    cohort = learner.cohort("videos", Mode.TEXT)
+    for _ in range(12):
+        cohort.goes_on(cohort.follow(), None, age_s, 0.0)
+
+
+def test_a_service_that_becomes_faster_is_known_within_a_few_tasks() -> None:
+    late_s: list[float] = []
+    for seed in (1, 2, 3):
+        learner = Learner(POLICY)
+        Service([_earlier(life, 1e5) for life in idle(200, seed=seed)], learner=learner).run()
+        lives = idle(60, seed=seed + 10, median_s=75)
+        service = Service(lives, learner=learner, dice=random.Random(seed))
+        service.run()
+        late_s += service.delays_s[:20]
+        # Those who follow are looked at by what was learned of these.
+        assert mean(service.delays_s[20:]) < 0.6 * 22.5
+    # By the tables of before, all of them would be known 40 s late.
+    assert mean(late_s) < 23
+
+
+def test_those_that_wait_are_looked_at_sooner_once_times_are_shorter() -> None:
+    learner = taught(low_s=140, high_s=200)
+    first_s, *_, last_s = first_looks(learner, lambda: ends(learner, 40), life_s=30)
+    assert first_s > 120
+    assert last_s < first_s + POLICY.min_interval_s
+
+
+def test_a_doubt_is_settled_by_a_look_out_of_turn() -> None:
+    learner = taught(low_s=140, high_s=200)
+    processing = learner.cohort("videos", Mode.TEXT).processing
+    looks_s = first_looks(learner, lambda: ends(learner, 75, within_s=70, tasks=1), life_s=30)
+    assert looks_s[0] > 120
+    # The first brings no certainty, and the one that is due next comes a second later by itself.
+    assert looks_s[1] == looks_s[0]
+    assert len(processing) < 100
+
+
+def test_those_that_are_overdue_by_then_keep_to_the_rate_of_the_session() -> None:
+    learner = taught(low_s=140, high_s=200)
+    looks_s = first_looks(learner, lambda: ends(learner, 40), life_s=30, rate_per_s=0.1)
+    # As far apart as they were begun.
+    assert looks_s[-1] > looks_s[0] + 20
+
+
+def test_none_is_put_off_when_times_are_longer() -> None:
+    learner = taught(low_s=90, high_s=120)
+    looks_s = first_looks(learner, lambda: goes_on(learner, 600), life_s=700)
+    assert learner.cohort("videos", Mode.TEXT).changes
+    assert looks_s[-1] < 120 + 30
+
+
+def test_what_is_completed_was_not_done_at_once() -> None:
+    learner = Learner(POLICY)
+    Service(idle(100, median_s=75), learner=learner).run()
+    assert share_at(learner.cohort("videos", Mode.TEXT).processing.ended, AT_ONCE_S) < 0.005
 
 
 # --- bounds --------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ LAYERS: Final = (
     ("_account", "_answers", "_destination", "_inspection", "_lifetimes", "_rows"),
     ("_converter", "_learning"),
     ("_limiter", "_retry", "_followed"),
-    ("_queue_order",),
+    ("_queue_order", "_sooner"),
     ("_learning_pace", "_poll_pace"),
     ("_schedule", "_wire"),
     (

@@ -113,6 +113,23 @@ def test_of_those_begun_together_the_first_that_end_are_not_taken_for_all() -> N
     assert median_of(lifetimes) == pytest.approx(150, rel=0.1)
 
 
+def test_a_few_that_end_early_are_a_reason_to_doubt_and_no_proof() -> None:
+    lifetimes = learned(median_s=150, sigma=0.3, tasks=300, every_s=20)
+    count = len(lifetimes)
+    for _ in range(3):
+        assert not lifetimes.observe(0, 100)
+    assert lifetimes.is_in_doubt
+    assert len(lifetimes) == count + 3
+
+
+def test_a_doubt_is_settled_best_where_old_and_new_times_are_furthest_apart() -> None:
+    lifetimes = learned(median_s=150, sigma=0.3, tasks=300, every_s=20)
+    tells = [lifetimes.tells(0, age_s) for age_s in (20.0, 100.0, 240.0)]
+    assert max(tells) == tells[1]
+    assert tells[1] > 0.3
+    assert lifetimes.tells(100, 100) == 0
+
+
 def test_chance_alone_is_no_change() -> None:
     lifetimes = learned(median_s=150, sigma=0.3, tasks=3000, every_s=20)
     assert len(lifetimes) == MEMORY

@@ -5,7 +5,8 @@ that was not expected to live on at an age, and does, speaks for the one, and a 
 before its time for the other. Evidence adds up in logarithms of odds, never below zero; above a
 limit the change is taken for real, and what was seen since the evidence began to grow is what is
 known of the new times. Each look counts for what could happen since the one before, so that it
-does not matter that of tasks begun together the short ones end first.
+does not matter that of tasks begun together the short ones end first. Well below the limit there
+is doubt already, and a look at the right one settles it sooner than waiting does.
 
 After a change the shape of the distribution is believed to be the same and its scale to be
 unknown: each of some stretches has the weight that the looks give it.
@@ -33,6 +34,7 @@ _STRAY: Final = 0.02
 # What lives longer than all but these ends as such a power of its age.
 _STRAY_POWER: Final = 4.0
 _LIMIT: Final = 8.0
+_DOUBT: Final = 2.0
 
 _FACTORS: Final = tuple(1.15**power for power in range(-13, 14))
 _FLOOR: Final = 1e-3
@@ -95,6 +97,25 @@ class ChangeTest:
             total = max(0.0, self._evidence[index] + math.log(chance / expected))
             self._evidence[index] = total
             self._since[index] = self._since[index] + 1 if total else 0
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether times begin to look shorter, although that is not sure yet."""
+        return self._evidence[1] > _DOUBT
+
+    def tells(self, low: int, high: int) -> float:
+        """Tell how much evidence a look is expected to bring, should times be shorter.
+
+        Args:
+            low: The edge by which the stay had not ended.
+            high: The edge at which the look would find it.
+        """
+        expected, chance = (
+            min(1 - alive[high] / alive[low] + _STRAY, 1 - _STRAY)
+            for alive in (self._alive[0], self._alive[2])
+        )
+        goes_on = (1 - chance) * math.log((1 - chance) / (1 - expected))
+        return chance * math.log(chance / expected) + goes_on
 
     def changed_since(self) -> int | None:
         """Tell how many stays ended since times have changed, or None where they have not."""

@@ -132,6 +132,7 @@ class Cohort:
         "_soon",
         "_tables",
         "account",
+        "changes",
         "model",
         "processing",
         "queued",
@@ -153,6 +154,8 @@ class Cohort:
         self._lavish: Inspections | None = None
         self._soon: dict[int, bool] = {}
         self._is_stale = True
+        self.changes = 0
+        """How often times were found to have changed."""
         self._fresh = 0
         self._refreshed_s = -math.inf
 
@@ -220,6 +223,8 @@ class Cohort:
         before = None if before_s is None else nearest_edge(before_s)
         edge = nearest_edge(age_s)
         self.account.move(under_way, before, edge)
+        if before is None and self.processing.is_new:
+            self.account.begin_blindly()
         if self.processing.outlived(before or 0, edge):
             self._changed()
         waited_s = now_s - self._refreshed_s
@@ -258,6 +263,7 @@ class Cohort:
     def _changed(self) -> None:
         """Take in that times were found to have changed, for what is known of the model as well."""
         self._is_stale = True
+        self.changes += 1
         of_model = self._of_model
         if of_model is not None:
             of_model.processing.change(len(self.processing))

@@ -11,6 +11,11 @@ It keeps three rules:
 - Of a task whose past is not known, nothing can be predicted: it is looked at on average at the
   interval that the service advises, until it changes its status.
 
+What looks find bears on those that wait as well. Once times are found to have become shorter, those
+that wait are looked at as the new tables say, and not when the old ones did. And as soon as times
+begin to look shorter, the one that can tell most of it is looked at, so that it is known within a
+few looks rather than when a dozen have fallen due.
+
 Every gap is jittered, kept between the bounds, and stretched where the tasks that wait would ask
 for more calls than the session may make.
 """
@@ -18,7 +23,7 @@ for more calls than the session may make.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from videos_async._account import UnderWay
@@ -26,16 +31,22 @@ from videos_async._ages import nearest_edge
 from videos_async._followed import Followed
 from videos_async._learning import AT_ONCE_S, Cohort, Learner
 from videos_async._queue_order import QueueLine
+from videos_async._sooner import brought_forward, most_telling
 from videos_async.models import Status
 
 __all__ = ["LearningPace"]
 
 # One task in so many is looked at early, or it would never be known what happens there.
-_SCOUTS: Final = 1 / 24
-_JITTER: Final = 0.1
+_SCOUTS: Final = 1 / 48
+# The more are followed, the further apart are set those that were begun together.
+_JITTER: Final = 0.05
+_MOST_JITTER: Final = 0.1
+_MANY: Final = 1000
 _BACKLOG_SHARE: Final = 4 / 3
 _UNKNOWN_FROM: Final = 2 / 3
 _UNKNOWN_TO: Final = 4 / 3
+# Those that are overdue by new tables are looked at within so long for each that is followed.
+_OVERDUE_EACH_S: Final = 0.1
 
 
 class LearningPace:
@@ -62,6 +73,11 @@ class LearningPace:
         self._lines: dict[str | None, QueueLine] = {}
         self._under_way: dict[Cohort, UnderWay] = {}
         self._tasks = 0
+        # How many changes of each were heeded, and what is news since.
+        self._heeded: dict[Cohort, int] = {}
+        self._changed: Cohort | None = None
+        self._in_doubt: Cohort | None = None
+        self.has_news = False
 
     # --- events --------------------------------------------------------------------------
 
@@ -103,6 +119,7 @@ class LearningPace:
         if not is_queued and followed.entered_s is not None:
             under_way = self._under_way_of(cohort)
             cohort.goes_on(under_way, before_s, now_s - followed.entered_s, now_s)
+            self._heed(cohort)
         return self.again_s(followed, now_s)
 
     def again_s(self, followed: Followed, now_s: float) -> float:
@@ -151,7 +168,13 @@ class LearningPace:
             # The service says of itself that it refuses for content at once. Should this one have
             # failed later: once looks are made for those, that is seen.
             high_s = min(seen_s, AT_ONCE_S)
+        elif followed.status == Status.COMPLETED:
+            # No video is made as fast as one is refused.
+            low_s = max(low_s, min(AT_ONCE_S, seen_s))
         cohort.ended_between(low_s, high_s, now_s, seen_s=seen_s)
+        self._heed(cohort)
+        if cohort.processing.is_in_doubt:
+            self._in_doubt, self.has_news = cohort, True
 
     def lost(self, followed: Followed, now_s: float) -> None:
         """Take in that a task is followed no more, although it goes on."""
@@ -165,6 +188,71 @@ class LearningPace:
             age_s = followed.looked_s - entered_s
             cohort.account.move(self._under_way_of(cohort), nearest_edge(age_s), None)
             cohort.ended_between(age_s, math.inf, now_s)
+
+    # --- what bears on those that wait ---------------------------------------------------
+
+    def sooner(self, waiting: Iterable[Followed], now_s: float) -> list[tuple[Followed, float]]:
+        """Tell which of those that wait are to be looked at sooner, and how soon."""
+        changed, in_doubt = self._changed, self._in_doubt
+        self._changed = self._in_doubt = None
+        self.has_news = False
+        if changed is not None:
+            return self._planned_anew(changed, waiting, now_s)
+        if in_doubt is None:
+            return []
+        telling = self._most_telling(in_doubt, waiting, now_s)
+        return [] if telling is None else [(telling, 0.0)]
+
+    def _heed(self, cohort: Cohort) -> None:
+        """Find out whether times have changed, be it by what another watch has seen."""
+        if self._heeded.get(cohort, 0) != cohort.changes:
+            self._heeded[cohort] = cohort.changes
+            self._changed, self.has_news = cohort, True
+
+    def _planned_anew(
+        self, cohort: Cohort, waiting: Iterable[Followed], now_s: float
+    ) -> list[tuple[Followed, float]]:
+        overdue_s = min(self.floor_s, self._tasks * _OVERDUE_EACH_S)
+
+        def gap_s(followed: Followed) -> float | None:
+            planned_s = self._planned_gap_s(followed, cohort)
+            if planned_s is None:
+                return None
+            return self._bounded(self._jittered(planned_s), self._policy.max_interval_s)
+
+        return brought_forward(
+            waiting, now_s, gap_s=gap_s, overdue_s=lambda: self._drawn(0, overdue_s)
+        )
+
+    def _most_telling(
+        self, cohort: Cohort, waiting: Iterable[Followed], now_s: float
+    ) -> Followed | None:
+        return most_telling(
+            waiting,
+            now_s,
+            can_tell=lambda followed: self._planned_gap_s(followed, cohort) is not None,
+            floor_s=self._bounded(self.floor_s, self._policy.max_interval_s),
+            lifetimes=cohort.processing,
+        )
+
+    def _planned_gap_s(self, followed: Followed, cohort: Cohort) -> float | None:
+        """Tell which gap follows the last look at one by the table of a cohort.
+
+        Returns:
+            None where it is no such table that says.
+        """
+        entered_s = followed.entered_s
+        if followed.cohort is not cohort or entered_s is None or followed.task is None:
+            return None
+        if followed.troubles is not None:
+            # It has its own pause to keep.
+            return None
+        age_s = followed.looked_s - entered_s
+        if followed.status != Status.QUEUED:
+            return cohort.gap_s(age_s)
+        if self._line(cohort).is_trusted or not cohort.is_dequeued_soon(age_s):
+            return None
+        return _gap_from_queue_s(cohort, age_s)
 
     # --- the front of a queue ------------------------------------------------------------
 
@@ -236,8 +324,7 @@ class LearningPace:
                 return self._deep_gap_s()
             return self._bounded(self._jittered(gap_s), policy.max_interval_s)
         if cohort.is_dequeued_soon(age_s):
-            first_s = cohort.gap_s(0.0)
-            gap_s = cohort.dequeue_age_s(age_s, age_s + first_s) - age_s + first_s
+            gap_s = _gap_from_queue_s(cohort, age_s)
             is_scout = age_s == 0 and cohort.account.balance >= 0 and self._random() < _SCOUTS
             if is_scout and gap_s > self.floor_s:
                 gap_s = self.floor_s * (gap_s / self.floor_s) ** self._random()
@@ -248,7 +335,7 @@ class LearningPace:
 
     def _deep_gap_s(self) -> float:
         ceiling_s = self._policy.max_queued_interval_s
-        return self._bounded(self._drawn(1 - _JITTER / 2, 1) * ceiling_s, ceiling_s)
+        return self._bounded(self._drawn(1 - _MOST_JITTER / 2, 1) * ceiling_s, ceiling_s)
 
     def _bounded(self, gap_s: float, ceiling_s: float) -> float:
         gap_s = max(self.floor_s, min(gap_s, ceiling_s))
@@ -260,11 +347,18 @@ class LearningPace:
 
     def _jittered(self, gap_s: float) -> float:
         # Those that are looked at as often as may be were set apart by what came before.
-        spread_s = max(0.0, gap_s - self.floor_s) * _JITTER
+        share = _JITTER + (_MOST_JITTER - _JITTER) * min(1.0, self._tasks / _MANY)
+        spread_s = max(0.0, gap_s - self.floor_s) * share
         return gap_s + self._drawn(-spread_s, spread_s)
 
     def _drawn(self, low: float, high: float) -> float:
         return low + self._random() * (high - low)
+
+
+def _gap_from_queue_s(cohort: Cohort, age_s: float) -> float:
+    """Tell how long to wait with one that is queued at an age, and rather processed by then."""
+    first_s = cohort.gap_s(0.0)
+    return cohort.dequeue_age_s(age_s, age_s + first_s) - age_s + first_s
 
 
 def _age_s(followed: Followed, status: Status | None) -> float | None:

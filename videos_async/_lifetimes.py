@@ -87,6 +87,20 @@ class Lifetimes:
         """Whether little was seen yet, or since times have changed."""
         return len(self) < _AT_FIRST
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether stays begin to look shorter than is believed."""
+        return self._test.is_in_doubt and len(self) >= _TESTED_FROM
+
+    def tells(self, low_s: float, high_s: float) -> float:
+        """Tell how much a look would bring to settle that doubt, in logarithms of odds.
+
+        Args:
+            low_s: The last age at which the stay had not ended.
+            high_s: The age at which it would be looked at.
+        """
+        return self._test.tells(nearest_edge(low_s), nearest_edge(high_s))
+
     def observe(self, low_s: float, high_s: float) -> bool:
         """Take in that a stay ended between two ages.
 

@@ -6,7 +6,7 @@ an interval; the learning one has a room of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from videos_async._followed import Followed
@@ -20,6 +20,8 @@ class PollPace(Protocol):
     """Says when to look next; see the top of this file."""
 
     floor_s: float
+    has_news: bool
+    """Whether `sooner` is to be asked: what was just seen bears on those that wait."""
 
     def added(self, followed: Followed, now_s: float) -> float:
         """Begin with a task, and tell how long to wait with the first look at it."""
@@ -45,6 +47,19 @@ class PollPace(Protocol):
         """Take in that a task is followed no more, although it goes on."""
         ...
 
+    def sooner(self, waiting: Iterable[Followed], now_s: float) -> Iterable[tuple[Followed, float]]:
+        """Tell which of those that wait are to be looked at sooner than was said, and how soon.
+
+        Args:
+            waiting: All that wait, those due first mostly first.
+            now_s: The time.
+
+        Returns:
+            Some of them, each with the seconds from now to its next look, of which none is drawn
+            from `waiting` any more.
+        """
+        ...
+
     @property
     def due_s(self) -> float | None:
         """When `take` has a task to look at, whatever was said of it before."""
@@ -60,6 +75,7 @@ class TimerPace:
 
     def __init__(self, policy: PollPolicy, random: Callable[[], float]) -> None:
         self.floor_s = 0.0
+        self.has_news = False
         self._policy = policy
         self._random = random
 
@@ -86,6 +102,10 @@ class TimerPace:
 
     def lost(self, followed: Followed, now_s: float) -> None:
         """Learn nothing."""
+
+    def sooner(self, waiting: Iterable[Followed], now_s: float) -> tuple[()]:  # noqa: ARG002
+        """Leave it at what was said."""
+        return ()
 
     @property
     def due_s(self) -> None:

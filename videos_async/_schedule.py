@@ -227,9 +227,20 @@ class Schedule:
             step = self._observe(followed, verdict.task, now_s)
             if step is not None and step.is_end:
                 self._pace.ended(followed, previous, now_s)
+                self._heed(now_s)
                 return step
         self._wait(followed, self._pace.looked(followed, previous, now_s), now_s)
+        self._heed(now_s)
         return step
+
+    def _heed(self, now_s: float) -> None:
+        """Let those that wait be looked at sooner where what was just seen bears on them."""
+        if not self._pace.has_news:
+            return
+        waiting = (followed for due_s, followed in self._waiting if followed.due_s is due_s)
+        for followed, gap_s in self._pace.sooner(waiting, now_s):
+            self._waiting_count -= 1
+            self._wait(followed, gap_s, now_s)
 
     def leave(self, now_s: float) -> list[Transition]:
         """End all that goes on as `WatchLeft`; for those who stop before the tasks do."""
