@@ -28,8 +28,9 @@ from videos_async import (
     WaitTimeout,
 )
 from videos_async._ages import share_at
-from videos_async._learning import AT_ONCE_S, Learner
+from videos_async._learning import Learner
 from videos_async._learning_pace import LearningPace
+from videos_async._priors import AT_ONCE_S
 from videos_async._retry import UNCHANGED, QueryVerdict, RetryBudget, Seen, Trouble
 from videos_async._schedule import Poll, Schedule
 

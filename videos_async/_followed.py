@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from videos_async._learning import Cohort
+from videos_async._cohort import Cohort
 from videos_async.errors import Key
 from videos_async.models import Status, VideoRequest, VideoTask
 

@@ -28,8 +28,10 @@ from typing import Final
 
 from videos_async._account import UnderWay
 from videos_async._ages import nearest_edge
+from videos_async._cohort import Cohort
 from videos_async._followed import Followed
-from videos_async._learning import AT_ONCE_S, Cohort, Learner
+from videos_async._learning import Learner
+from videos_async._priors import AT_ONCE_S
 from videos_async._queue_order import QueueLine
 from videos_async._sooner import brought_forward, most_telling
 from videos_async.models import Status
