@@ -18,7 +18,7 @@ __all__ = ["brought_forward", "most_telling"]
 _MOST_PLANNED: Final = 4096
 _MOST_WEIGHED: Final = 64
 # A look that tells less is not worth making out of turn, nor is one that is due anyway.
-_TELLING: Final = 0.15
+_TELLING: Final = 0.08
 _DUE_ANYWAY_S: Final = 3.0
 
 
