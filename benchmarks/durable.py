@@ -84,7 +84,7 @@ async def _ours(path: Path, submits: int) -> float:
 
     async def submit_in_turn() -> None:
         while (pulled := await recorder.pull()) is not None:
-            await recorder.intent(pulled.key).declare()
+            await recorder.declare(pulled.key)
             recorder.accepted(pulled.key, _task(int(pulled.key)))
 
     began_s = time.perf_counter()

@@ -342,7 +342,7 @@ class JournalMachine(RuleBasedStateMachine):
         )
 
         async def note() -> None:
-            self.driver.note(change)
+            self.driver.note(change, is_last=change.is_end)
 
         self.run(note())
 

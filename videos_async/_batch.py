@@ -346,10 +346,11 @@ class Batch(TransitionStream):
 
     def _settle(self, change: Transition) -> None:
         """Write a transition down, and count it."""
+        is_end = change.is_end
         if not change.is_replayed:
-            self._recorder.note(change)
+            self._recorder.note(change, is_last=is_end)
         self._uncount(change)
-        if change.is_end:
+        if is_end:
             self._count_end(change)
         elif change.status is not None:
             self._in_progress[change.status] += 1

@@ -42,7 +42,7 @@ from videos_async.errors import (
 )
 from videos_async.models import VideoRequest, VideoTask
 
-__all__ = ["Calls", "Intent"]
+__all__ = ["Calls", "Intents"]
 
 logger = logging.getLogger("videos_async")
 
@@ -50,14 +50,14 @@ logger = logging.getLogger("videos_async")
 _NO_TURN = Trouble(reason="its turn did not come in time", is_throttle=True)
 
 
-class Intent(Protocol):
-    """Announces a create call to whoever must know of it before it may be billed."""
+class Intents(Protocol):
+    """Announces create calls to whoever must know of them before they may be billed."""
 
-    def declare(self) -> Awaitable[None]:
-        """Return, when awaited, once the create call may be sent; raise where it must not be."""
+    def declare(self, key: Key) -> Awaitable[None]:
+        """Return, when awaited, once a create call may be sent; raise where it must not be."""
         ...
 
-    def retract(self) -> None:
+    def retract(self, key: Key) -> None:
         """Take back what was declared: the call was certainly not accepted."""
 
 
@@ -145,7 +145,7 @@ class Calls:
         key: Key | None,
         mark: SentMark | None = None,
         idempotency_key: str | None = None,
-        intent: Intent | None = None,
+        intents: Intents | None = None,
     ) -> VideoTask:
         """Submit a valid request; it is sent again only while it was certainly not accepted.
 
@@ -155,7 +155,8 @@ class Calls:
             mark: Tells whoever may cancel this whether the request may have been accepted, and
                 lets them call it off.
             idempotency_key: What marks all create calls for one video; by default a new one.
-            intent: Is told before a byte may leave, and when it certainly was in vain.
+            intents: Is told of the key before a byte may leave, and when that certainly was in
+                vain; then there must be a key.
 
         Raises:
             NotSubmitted: When it was not accepted in any of the tries.
@@ -172,8 +173,9 @@ class Calls:
             try:
                 if not self._submits.is_free(_now_s()):
                     await self._take_turn(self._submits)
-                if intent is not None:
-                    await intent.declare()
+                if intents is not None:
+                    assert key is not None  # noqa: S101 - a journal knows nothing without
+                    await intents.declare(key)
                 verdict = await self._submit_once(
                     request, body, idempotency_key, mark, key, attempt
                 )
@@ -188,8 +190,8 @@ class Calls:
                 raise self._submission_error(verdict, request, key, attempt)
             # Certainly not accepted: a cancellation from here on leaves no doubt.
             mark.sent = False
-            if intent is not None:
-                intent.retract()
+            if intents is not None and key is not None:
+                intents.retract(key)
             if verdict.http_status != 429:
                 await self._rest(self._pause_s(attempt, verdict.retry_after_s))
             attempt += 1

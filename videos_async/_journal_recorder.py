@@ -12,7 +12,6 @@ from typing import Final
 
 import anyio
 
-from videos_async._calls import Intent
 from videos_async._download import Download
 from videos_async._input import Pulled, Requests
 from videos_async._journal_input import JournalInput
@@ -71,6 +70,7 @@ class JournalRecorder(Recorder):
         self._is_partial = is_partial
         self._learner = learner
         self._remembered_at = time.monotonic()
+        self.intents = self
         # The journal's, from when it is opened on.
         self._writer: JournalWriter
         self._is_open = False
@@ -152,10 +152,6 @@ class JournalRecorder(Recorder):
 
     # --- one key -------------------------------------------------------------------------
 
-    def intent(self, key: Key) -> Intent:
-        """Make what announces the create call of a key."""
-        return _JournalIntent(self, key)
-
     def idempotency_key(self, key: Key) -> str:
         """Tell what marks the create calls of one key as one and the same."""
         return idempotency_key(self._batch_id, key, self._live[key].idempotency)
@@ -171,13 +167,11 @@ class JournalRecorder(Recorder):
             await self._writer.commit(entry, is_new=key in self._unwritten, is_intent=True)
         except asyncio.CancelledError as cancelled:
             if cancelled.__cause__ is None:
-                self._declared(entry)
+                self._live[key] = entry
+                self._written(key)
             raise
-        self._declared(entry)
-
-    def _declared(self, entry: JournalEntry) -> None:
-        self._live[entry.key] = entry
-        self._written(entry.key)
+        self._live[key] = entry
+        self._written(key)
 
     def _written(self, key: Key) -> None:
         """Note that a key has its row, or has it before anything that is written from now on."""
@@ -208,7 +202,7 @@ class JournalRecorder(Recorder):
         entry = self._live[key] = self._live[key].accept(task, time.time())
         return self._writer.write_at_once(entry)
 
-    def note(self, change: Transition, *, is_last: bool = True) -> None:
+    def note(self, change: Transition, *, is_last: bool) -> None:
         """Write down what was observed."""
         entry = self._live.get(change.key)
         if entry is None:
@@ -219,12 +213,10 @@ class JournalRecorder(Recorder):
             self._note_trouble(entry, change)
         elif task is not None and task is not entry.task and entry.state in IN_PROGRESS:
             # What the create call said of it went with its id.
-            self._put(entry.observe(task, time.time()))
-        if change.is_end:
-            if time.monotonic() - self._remembered_at > _REMEMBERED_EVERY_S:
-                self._remember()
-            if is_last:
-                del self._live[change.key]
+            after = self._live[change.key] = entry.observe(task, time.time())
+            self._writer.write(after)
+        if is_last:
+            self._forget(change.key)
 
     def _note_trouble(self, entry: JournalEntry, change: Transition) -> None:
         after = _after(entry, change, time.time())
@@ -233,6 +225,11 @@ class JournalRecorder(Recorder):
             self._written(entry.key)
         elif after is not entry or entry.key in self._unwritten:
             self._put(after)
+
+    def _forget(self, key: Key) -> None:
+        del self._live[key]
+        if time.monotonic() - self._remembered_at > _REMEMBERED_EVERY_S:
+            self._remember()
 
     def _remember(self) -> None:
         """Write down what was learned of the service, for the polls of a later run."""
@@ -257,7 +254,8 @@ class JournalRecorder(Recorder):
 
     def saved(self, change: Transition) -> None:
         """Write down what became of a file."""
-        entry = self._live.pop(change.key)
+        entry = self._live[change.key]
+        self._forget(change.key)
         now = time.time()
         if change.download is not None:
             self._writer.write(entry.save(file_of(change.download), now))
@@ -273,22 +271,6 @@ class JournalRecorder(Recorder):
             self._writer.write(entry, is_new=True)
             self._written(key)
         # Else it was never sent, the input has it, and the journal has no room.
-
-
-class _JournalIntent:
-    """Announces the create call of one key in the journal."""
-
-    __slots__ = ("_key", "_recorder")
-
-    def __init__(self, recorder: JournalRecorder, key: Key) -> None:
-        self._recorder = recorder
-        self._key = key
-
-    def declare(self) -> Awaitable[None]:
-        return self._recorder.declare(self._key)
-
-    def retract(self) -> None:
-        self._recorder.retract(self._key)
 
 
 def _after(entry: JournalEntry, change: Transition, now: float) -> JournalEntry:

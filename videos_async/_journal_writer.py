@@ -237,9 +237,6 @@ class JournalWriter:
         if not self._idle.is_set():
             return
         self._is_urgent = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if not (self._pending or self._facts):
             return
         self._under_way, self._pending = self._pending, []

@@ -12,7 +12,7 @@ from typing import Protocol
 import anyio
 import attrs
 
-from videos_async._calls import Intent
+from videos_async._calls import Intents
 from videos_async._recorder import Recorder
 from videos_async._stream import Signal
 from videos_async._transport import SentMark
@@ -39,7 +39,7 @@ class SubmitCall(Protocol):
         key: Key | None,
         mark: SentMark,
         idempotency_key: str,
-        intent: Intent | None,
+        intents: Intents | None,
     ) -> VideoTask: ...
 
 
@@ -120,7 +120,7 @@ class Posting:
                     key=key,
                     mark=mark,
                     idempotency_key=self._recorder.idempotency_key(key),
-                    intent=self._recorder.intent(key),
+                    intents=self._recorder.intents,
                 )
         except SubmissionError as error:
             return error

@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
-from videos_async._calls import Intent
+from videos_async._calls import Intents
 from videos_async._download import Download
 from videos_async._input import Input, Pulled, Requests
 from videos_async._rows import key_to_text
@@ -34,7 +34,10 @@ class Recorder:
     Attributes:
         input: The requests that were given.
         on_failure: Called when something cannot be written.
+        intents: Announces create calls, where they are written down; or None.
     """
+
+    intents: Intents | None = None
 
     def __init__(self, requests: Requests) -> None:
         self.input = Input(requests)
@@ -62,10 +65,6 @@ class Recorder:
         for entry in nothing:
             yield entry
 
-    def intent(self, key: Key) -> Intent | None:  # noqa: ARG002 - of a batch with a journal
-        """Make what announces the create call of a key."""
-        return None
-
     def idempotency_key(self, key: Key) -> str:
         """Tell what marks the create calls of one key as one and the same."""
         return idempotency_key(self._batch_id, key, 0)
@@ -83,8 +82,8 @@ class Recorder:
         """
         return None
 
-    def note(self, change: Transition, *, is_last: bool = True) -> None:
-        """Write down what was observed; `is_last` where nothing follows on an end."""
+    def note(self, change: Transition, *, is_last: bool) -> None:
+        """Write down what was observed; `is_last` where nothing follows on it."""
 
     def follow(self, entry: JournalEntry) -> None:
         """Expect more of a key that was taken up."""

@@ -289,8 +289,9 @@ class JournalEntry(NamedTuple):
         task: VideoTask | None = None,
         error: VideosError | None = None,
     ) -> JournalEntry:
-        # Every request comes through here several times, and `_replace` takes twice as long.
-        self._check(arrow)
+        # Every request comes through here several times, so no more is called than must be.
+        if self.state not in _FROM[arrow]:
+            raise self._illegal(arrow)
         return JournalEntry(
             self.key,
             self.request,
@@ -308,11 +309,14 @@ class JournalEntry(NamedTuple):
         )
 
     def _check(self, arrow: _Arrow) -> None:
+        if self.state not in _FROM[arrow]:
+            raise self._illegal(arrow)
+
+    def _illegal(self, arrow: _Arrow) -> KeyStateError:
         allowed = _FROM[arrow]
-        if self.state not in allowed:
-            raise KeyStateError(
-                key=self.key,
-                state=self.state.value,
-                action=arrow.value,
-                allowed=tuple(state.value for state in KeyState if state in allowed),
-            )
+        return KeyStateError(
+            key=self.key,
+            state=self.state.value,
+            action=arrow.value,
+            allowed=tuple(state.value for state in KeyState if state in allowed),
+        )
