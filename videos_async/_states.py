@@ -289,10 +289,10 @@ class JournalEntry(NamedTuple):
         task: VideoTask | None = None,
         error: VideosError | None = None,
     ) -> JournalEntry:
-        # Every request comes through here several times, so no more is called than must be.
+        # Every request comes through here several times, so nothing is called that need not be.
         if self.state not in _FROM[arrow]:
             raise self._illegal(arrow)
-        return JournalEntry(
+        moved = (
             self.key,
             self.request,
             self.planned_at,
@@ -307,6 +307,7 @@ class JournalEntry(NamedTuple):
             self.idempotency,
             self.position,
         )
+        return tuple.__new__(JournalEntry, moved)  # pyright: ignore[reportUnknownMemberType]
 
     def _check(self, arrow: _Arrow) -> None:
         if self.state not in _FROM[arrow]:
