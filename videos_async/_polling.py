@@ -73,8 +73,7 @@ class AdaptivePolling:
         max_queued_interval_s: Longest time between two polls of a task deep in a queue that is
             worked off in order, in seconds.
         mean_interval_s: The interval whose number of polls is not exceeded on average, in
-            seconds, but for some per cent by a batch submitted at once to a service of which
-            nothing is known; the default is the middle of what the service advises.
+            seconds; the default is the middle of what the service advises.
         max_failures: Bad answers in a row (time-outs, 5xx, garbage) after which the task is
             given up as `QueryFailed`; its id stays valid.
         max_refusals: Refusals in a row (401, 403, 404, …) after which it is given up as
