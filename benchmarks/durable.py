@@ -23,7 +23,7 @@ from benchmarks import ours
 from videos_async import JournalEntry, Status, VideoTask
 from videos_async._database import Database
 from videos_async._journal_recorder import JournalRecorder
-from videos_async._journal_writer import JournalWriters
+from videos_async._open_journals import JournalWriters
 from videos_async._rows import COLUMNS, changeable_of, key_to_text, row_of
 
 __all__ = ["IN_FLIGHT"]

@@ -49,7 +49,7 @@ from videos_async import (
 )
 from videos_async._database import Database
 from videos_async._journal_recorder import JournalRecorder
-from videos_async._journal_writer import JournalWriters
+from videos_async._open_journals import JournalWriters
 from videos_async._states import ENDED, IN_DOUBT, IN_PROGRESS
 
 S = KeyState

@@ -68,7 +68,7 @@ LAYERS: Final = (
     ("_files", "_part", "_connections", "_journal_file", "_links"),
     ("_transport", "_reading", "_file_destination", "_object_store", "_sink", "_database"),
     ("_calls", "_fetch", "_follow", "_input", "_targets", "_journal_writer"),
-    ("_downloads", "_recorder", "_replay", "journal"),
+    ("_downloads", "_open_journals", "_recorder", "_replay", "journal"),
     ("_posting", "_saving", "_homecoming", "_journal_input"),
     ("_plan",),
     ("_watch", "_batch", "_journal_recorder"),

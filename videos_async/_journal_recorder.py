@@ -15,8 +15,9 @@ import anyio
 from videos_async._download import Download
 from videos_async._input import Pulled, Requests
 from videos_async._journal_input import JournalInput
-from videos_async._journal_writer import JournalWriter, JournalWriters
+from videos_async._journal_writer import JournalWriter
 from videos_async._learning import Learner
+from videos_async._open_journals import JournalWriters
 from videos_async._recorder import Recorder, StagingCall, idempotency_key
 from videos_async._replay import file_of
 from videos_async._rows import is_writable

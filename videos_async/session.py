@@ -23,10 +23,10 @@ from videos_async._fetch import ProgressHook
 from videos_async._guard import Guard
 from videos_async._input import Requests
 from videos_async._journal_recorder import JournalRecorder
-from videos_async._journal_writer import JournalWriters
 from videos_async._learning import Learner
 from videos_async._learning_pace import LearningPace
 from videos_async._limiter import RateLimit
+from videos_async._open_journals import JournalWriters
 from videos_async._plan import BatchOptions, DryRun, TransitionHook, Workshop, dry_run
 from videos_async._poll_pace import PollPace, TimerPace
 from videos_async._polling import AdaptivePolling, PollPolicy
