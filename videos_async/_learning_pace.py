@@ -215,6 +215,9 @@ class LearningPace:
         self, cohort: Cohort, waiting: Iterable[Followed], now_s: float
     ) -> list[tuple[Followed, float]]:
         overdue_s = min(self.floor_s, self._tasks * _OVERDUE_EACH_S)
+        rate_per_s = self._rate_per_s()
+        if rate_per_s is not None:
+            overdue_s = max(overdue_s, self._tasks / rate_per_s)
 
         def gap_s(followed: Followed) -> float | None:
             planned_s = self._planned_gap_s(followed, cohort)
@@ -223,7 +226,12 @@ class LearningPace:
             return self._bounded(self._jittered(planned_s), self._policy.max_interval_s)
 
         return brought_forward(
-            waiting, now_s, gap_s=gap_s, overdue_s=lambda: self._drawn(0, overdue_s)
+            waiting,
+            now_s,
+            # Or each change would draw for those that are overdue once more.
+            soon_s=max(self.floor_s, overdue_s),
+            gap_s=gap_s,
+            overdue_s=lambda: self._drawn(0, overdue_s),
         )
 
     def _most_telling(

@@ -241,6 +241,11 @@ class Schedule:
         for followed, gap_s in self._pace.sooner(waiting, now_s):
             self._waiting_count -= 1
             self._wait(followed, gap_s, now_s)
+        if len(self._waiting) > 2 * self._waiting_count:
+            # Those that were brought forward have left their old places behind.
+            live = [(due_s, each) for due_s, each in self._waiting if each.due_s is due_s]
+            heapq.heapify(live)
+            self._waiting = live
 
     def leave(self, now_s: float) -> list[Transition]:
         """End all that goes on as `WatchLeft`; for those who stop before the tasks do."""
