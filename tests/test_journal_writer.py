@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from tests.journals import NOW, planned
 from tests.scaled_clock import on_scaled_time
-from videos_async import KeyState, SavedFile, Status, VideoTask
+from videos_async import JournalWriteFailed, KeyState, SavedFile, Status, VideoTask
 from videos_async._database import Database, Write
 from videos_async._journal_writer import JournalWriter
 
@@ -36,10 +39,12 @@ class Counting(Database):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.commits: list[set[tuple[object, KeyState]]] = []
+        self.committed = threading.Event()
 
     def write(self, writes: Sequence[Write], facts: Mapping[str, Any] | None = None) -> None:
         super().write(writes, facts)
         self.commits.append({(write.entry.key, write.entry.state) for write in writes})
+        self.committed.set()
 
 
 @pytest.fixture
@@ -48,10 +53,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def writing(path: Path) -> AsyncGenerator[tuple[JournalWriter, Counting]]:
+async def writing(
+    path: Path, kind: type[Counting] = Counting
+) -> AsyncGenerator[tuple[JournalWriter, Counting]]:
     thread = ThreadPoolExecutor(max_workers=1)
     database = await asyncio.get_running_loop().run_in_executor(
-        thread, lambda: Counting.drive(path, may_create=True, now=NOW)
+        thread, lambda: kind.drive(path, may_create=True, now=NOW)
     )
     assert isinstance(database, Counting)
     writer = JournalWriter(database, thread, path)
@@ -121,3 +128,30 @@ async def test_a_file_that_is_whole_waits_for_what_comes_soon(path: Path) -> Non
             group.create_task(declared(writer, "b"))
         together = {("a", KeyState.COMPLETED), ("b", KeyState.INTENT)}
         assert database.commits[2:] == [together]
+
+
+class FullAtFirst(Counting):
+    """A journal that finds no room the first time."""
+
+    is_full = True
+
+    def write(self, writes: Sequence[Write], facts: Mapping[str, Any] | None = None) -> None:
+        if self.is_full:
+            self.is_full = False
+            raise JournalWriteFailed(path="run.sqlite", problem="finds no room")
+        super().write(writes, facts)
+
+
+# So slow that a tenth of a second is a second.
+@on_scaled_time(1 / 10)
+async def test_once_there_is_room_again_nothing_waits_as_long_as_for_room(path: Path) -> None:
+    async with writing(path, FullAtFirst) as (writer, database):
+        writer.write(planned("b"), is_new=True)
+        with pytest.raises(JournalWriteFailed):
+            await declared(writer, "a")
+        await declared(writer, "a")
+        database.committed.clear()
+        writer.write(planned("c"), is_new=True)
+        with anyio.fail_after(0.5):
+            await anyio.to_thread.run_sync(database.committed.wait, abandon_on_cancel=True)
+        assert database.commits[1:] == [{("c", KeyState.PLANNED)}]

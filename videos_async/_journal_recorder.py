@@ -120,6 +120,7 @@ class JournalRecorder(Recorder):
             writer = self._writer
             self._remember()
             self._is_open = False
+            del self._writer
             writer.on_failure.discard(self.on_failure)
             self._source.release()
             with anyio.CancelScope(shield=True):

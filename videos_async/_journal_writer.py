@@ -248,7 +248,12 @@ class JournalWriter:
     def _flushed(self, facts: dict[str, Any], written: asyncio.Future[None]) -> None:
         group, self._under_way = self._under_way, []
         error = written.exception()
+        had_failed = self.failure is not None
         failure = self.failure = None if error is None else self._failure(error)
+        if self._timer is not None and (had_failed or failure is not None):
+            # It is not the time to wait any more.
+            self._timer.cancel()
+            self._timer = None
         for pending in group:
             pending.is_settled, pending.failure = True, failure
             if pending.is_intent and failure is None:
