@@ -146,9 +146,8 @@ class FullAtFirst(Counting):
 @on_scaled_time(1 / 10)
 async def test_once_there_is_room_again_nothing_waits_as_long_as_for_room(path: Path) -> None:
     async with writing(path, FullAtFirst) as (writer, database):
-        writer.write(planned("b"), is_new=True)
         with pytest.raises(JournalWriteFailed):
-            await declared(writer, "a")
+            await writer.commit(planned("b"), is_new=True)
         await declared(writer, "a")
         database.committed.clear()
         writer.write(planned("c"), is_new=True)
