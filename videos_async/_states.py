@@ -28,9 +28,9 @@ be billed, and must not send it again by itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -77,37 +77,42 @@ ENDED: Final = frozenset(_S) - IN_PROGRESS - {_S.PLANNED, _S.INTENT}
 """Nothing more happens to these by itself."""
 
 
-class _Arrow(StrEnum):
-    """What can happen to a key; the value is the phrase an error says it with."""
+@attrs.frozen(eq=False)
+class _Arrow:
+    """What can happen to a key.
 
-    INTEND = "be submitted"
-    RETRACT = "be taken back to planned"
-    ACCEPT = "be accepted"
-    OBSERVE = "be seen at the service"
-    REFUSE = "be refused"
-    REJECT = "be found invalid"
-    DOUBT = "be in doubt"
-    SAVE = "be downloaded"
-    EXPIRE = "expire"
-    REARM = "be re-armed"
-    ADOPT = "adopt a task"
-    ABANDON = "be abandoned"
+    Attributes:
+        phrase: How an error says it.
+        sources: The states in which it can.
+    """
+
+    phrase: str
+    sources: frozenset[KeyState]
 
 
-_FROM: Final[Mapping[_Arrow, frozenset[KeyState]]] = {
-    _Arrow.INTEND: frozenset({_S.PLANNED}),
-    _Arrow.RETRACT: frozenset({_S.INTENT}),
-    _Arrow.ACCEPT: frozenset({_S.INTENT}),
-    _Arrow.OBSERVE: IN_PROGRESS,
-    _Arrow.REFUSE: frozenset({_S.INTENT}),
-    _Arrow.REJECT: frozenset({_S.PLANNED}),
-    _Arrow.DOUBT: frozenset({_S.INTENT}),
-    _Arrow.SAVE: frozenset({_S.COMPLETED}),
-    _Arrow.EXPIRE: frozenset({_S.COMPLETED}),
-    _Arrow.REARM: IN_DOUBT | {_S.REFUSED, _S.INVALID, _S.FAILED, _S.EXPIRED, _S.ABANDONED},
-    _Arrow.ADOPT: IN_DOUBT | {_S.ABANDONED},
-    _Arrow.ABANDON: IN_DOUBT | IN_PROGRESS | {_S.PLANNED},
-}
+_INTEND: Final = _Arrow("be submitted", frozenset({_S.PLANNED}))
+_RETRACT: Final = _Arrow("be taken back to planned", frozenset({_S.INTENT}))
+_ACCEPT: Final = _Arrow("be accepted", frozenset({_S.INTENT}))
+_OBSERVE: Final = _Arrow("be seen at the service", IN_PROGRESS)
+_REFUSE: Final = _Arrow("be refused", frozenset({_S.INTENT}))
+_REJECT: Final = _Arrow("be found invalid", frozenset({_S.PLANNED}))
+_DOUBT: Final = _Arrow("be in doubt", frozenset({_S.INTENT}))
+_SAVE: Final = _Arrow("be downloaded", frozenset({_S.COMPLETED}))
+_EXPIRE: Final = _Arrow("expire", frozenset({_S.COMPLETED}))
+_REARM: Final = _Arrow(
+    "be re-armed",
+    IN_DOUBT | {_S.REFUSED, _S.INVALID, _S.FAILED, _S.EXPIRED, _S.ABANDONED},
+)
+_ADOPT: Final = _Arrow("adopt a task", IN_DOUBT | {_S.ABANDONED})
+_ABANDON: Final = _Arrow("be abandoned", IN_DOUBT | IN_PROGRESS | {_S.PLANNED})
+
+# Half the time of the class's own, which takes the fields one by one; and to look up a member of
+# an enumeration costs as much as a call.
+_new: Callable[[type[JournalEntry], tuple[Any, ...]], JournalEntry]
+_new = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+_INTENT: Final = _S.INTENT
+_ACCEPTED: Final = _S.ACCEPTED
+_FAILED: Final = _S.FAILED
 
 _OBSERVED: Final[Mapping[Status, KeyState]] = {
     Status.QUEUED: _S.QUEUED,
@@ -182,20 +187,33 @@ class JournalEntry(NamedTuple):
         began_at = self.planned_at if self.intent_at is None else self.intent_at
         return max(0.0, self.changed_at - began_at)
 
+    # Every request comes through the next three, so nothing is called that need not be.
+
     def intend(self, at: float) -> JournalEntry:
         """Be about to send the create call."""
-        return self._moved(_Arrow.INTEND, _S.INTENT, at)
-
-    def retract(self, at: float) -> JournalEntry:
-        """Find that the create call was certainly not accepted: it may be sent again."""
-        self._check(_Arrow.RETRACT)
-        return self._replace(state=_S.PLANNED, changed_at=at)
+        key, request, planned_at, _, state, _, _, _, _, file, rearmed, idempotency, position = self
+        if state not in _INTEND.sources:
+            raise self._illegal(_INTEND)
+        fields = (
+            key,
+            request,
+            planned_at,
+            at,
+            _INTENT,
+            at,
+            None,
+            None,
+            None,
+            file,
+            rearmed,
+            idempotency,
+            position,
+        )
+        return _new(JournalEntry, fields)
 
     def accept(self, task: VideoTask, at: float) -> JournalEntry:
         """Take in the id of what was paid for, and what else the create call's answer said."""
-        state = _OBSERVED.get(task.status, _S.ACCEPTED)
-        error = self._failure(task) if task.status == Status.FAILED else None
-        return self._moved(_Arrow.ACCEPT, state, at, task, error)
+        return self._seen(_ACCEPT, _ACCEPTED, task, at)
 
     def observe(self, task: VideoTask, at: float, error: VideosError | None = None) -> JournalEntry:
         """Take in how its task stands; a status that is in no document changes no state.
@@ -205,27 +223,74 @@ class JournalEntry(NamedTuple):
             at: When, as a Unix time.
             error: Why it failed, where that is known better than by the task.
         """
-        state = _OBSERVED.get(task.status, self.state)
-        error = (error or self._failure(task)) if task.status == Status.FAILED else None
-        return self._moved(_Arrow.OBSERVE, state, at, task, error)
+        return self._seen(_OBSERVE, self.state, task, at, error)
 
-    def _failure(self, task: VideoTask) -> VideosError:
-        """Make what a failed task ends a key with: an end without a video says why."""
-        return GenerationFailed(task_id=task.id, task=task, key=self.key, reason=task.error)
+    def _seen(
+        self,
+        arrow: _Arrow,
+        otherwise: KeyState,
+        task: VideoTask,
+        at: float,
+        error: VideosError | None = None,
+    ) -> JournalEntry:
+        (
+            key,
+            request,
+            planned_at,
+            _,
+            before,
+            intent_at,
+            task_id,
+            _,
+            _,
+            file,
+            rearmed,
+            idempotency,
+            position,
+        ) = self
+        if before not in arrow.sources:
+            raise self._illegal(arrow)
+        state = _OBSERVED.get(task.status, otherwise)
+        if state is not _FAILED:
+            error = None
+        elif error is None:
+            # An end without a video says why.
+            error = GenerationFailed(task_id=task.id, task=task, key=key, reason=task.error)
+        fields = (
+            key,
+            request,
+            planned_at,
+            at,
+            state,
+            intent_at,
+            task_id or task.id,
+            task,
+            error,
+            file,
+            rearmed,
+            idempotency,
+            position,
+        )
+        return _new(JournalEntry, fields)
+
+    def retract(self, at: float) -> JournalEntry:
+        """Find that the create call was certainly not accepted: it may be sent again."""
+        self._check(_RETRACT)
+        return self._replace(state=_S.PLANNED, changed_at=at)
 
     def refuse(self, error: VideosError, at: float) -> JournalEntry:
         """Take in that the service refused it."""
-        self._check(_Arrow.REFUSE)
+        self._check(_REFUSE)
         return self._replace(state=_S.REFUSED, changed_at=at, error=error)
 
     def reject(self, error: VideosError, at: float) -> JournalEntry:
         """Take in that it breaks rules and is not sent."""
-        self._check(_Arrow.REJECT)
+        self._check(_REJECT)
         return self._replace(state=_S.INVALID, changed_at=at, error=error)
 
     def doubt(self, error: SubmissionUncertain, at: float) -> JournalEntry:
         """Take in that it may be billed and brought no id."""
-        self._check(_Arrow.DOUBT)
+        self._check(_DOUBT)
         status = error.http_status
         is_accepted = status is not None and 200 <= status < 300
         state = _S.ID_LOST if is_accepted else _S.UNCERTAIN
@@ -233,17 +298,17 @@ class JournalEntry(NamedTuple):
 
     def save(self, file: SavedFile, at: float) -> JournalEntry:
         """Take in that its video stands in a file."""
-        self._check(_Arrow.SAVE)
+        self._check(_SAVE)
         return self._replace(state=_S.DOWNLOADED, changed_at=at, file=file)
 
     def stage(self, file: SavedFile) -> JournalEntry:
         """Take in what its file is, just before the file gets its name."""
-        self._check(_Arrow.SAVE)
+        self._check(_SAVE)
         return self._replace(file=file)
 
     def expire(self, error: VideosError, at: float) -> JournalEntry:
         """Take in that its video is gone for good."""
-        self._check(_Arrow.EXPIRE)
+        self._check(_EXPIRE)
         return self._replace(state=_S.EXPIRED, changed_at=at, error=error)
 
     def rearm(self, at: float) -> JournalEntry:
@@ -253,7 +318,7 @@ class JournalEntry(NamedTuple):
         service that understands it bills once, and so it does where a doubt was closed by hand.
         Where it came to an end, a new one is meant.
         """
-        self._check(_Arrow.REARM)
+        self._check(_REARM)
         is_doubtful = self.state in IN_DOUBT or (
             self.state is _S.ABANDONED and self.task_id is None
         )
@@ -271,53 +336,24 @@ class JournalEntry(NamedTuple):
 
     def adopt(self, task_id: str, at: float) -> JournalEntry:
         """Attach the id of its task, found by other means."""
-        self._check(_Arrow.ADOPT)
+        self._check(_ADOPT)
         return self._replace(
             state=_S.ACCEPTED, changed_at=at, task_id=task_id, task=None, error=None
         )
 
     def abandon(self, at: float) -> JournalEntry:
         """Close it: it is neither sent nor watched any more."""
-        self._check(_Arrow.ABANDON)
+        self._check(_ABANDON)
         return self._replace(state=_S.ABANDONED, changed_at=at)
 
-    def _moved(
-        self,
-        arrow: _Arrow,
-        state: KeyState,
-        at: float,
-        task: VideoTask | None = None,
-        error: VideosError | None = None,
-    ) -> JournalEntry:
-        # Every request comes through here several times, so nothing is called that need not be.
-        if self.state not in _FROM[arrow]:
-            raise self._illegal(arrow)
-        moved = (
-            self.key,
-            self.request,
-            self.planned_at,
-            at,
-            state,
-            at if task is None else self.intent_at,
-            None if task is None else self.task_id or task.id,
-            task,
-            error,
-            self.file,
-            self.rearmed,
-            self.idempotency,
-            self.position,
-        )
-        return tuple.__new__(JournalEntry, moved)  # pyright: ignore[reportUnknownMemberType]
-
     def _check(self, arrow: _Arrow) -> None:
-        if self.state not in _FROM[arrow]:
+        if self.state not in arrow.sources:
             raise self._illegal(arrow)
 
     def _illegal(self, arrow: _Arrow) -> KeyStateError:
-        allowed = _FROM[arrow]
         return KeyStateError(
             key=self.key,
             state=self.state.value,
-            action=arrow.value,
-            allowed=tuple(state.value for state in KeyState if state in allowed),
+            action=arrow.phrase,
+            allowed=tuple(state.value for state in KeyState if state in arrow.sources),
         )
