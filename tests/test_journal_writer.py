@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tests.journals import NOW, planned
 from tests.scaled_clock import on_scaled_time
 from videos_async import JournalWriteFailed, KeyState, SavedFile, Status, VideoTask
 from videos_async._database import Database, Write
+from videos_async._journal_thread import JournalThread
 from videos_async._journal_writer import JournalWriter
 
 # Of the loop: more than it takes to hand something to the thread.
@@ -56,10 +56,8 @@ def path(tmp_path: Path) -> Path:
 async def writing(
     path: Path, kind: type[Counting] = Counting
 ) -> AsyncGenerator[tuple[JournalWriter, Counting]]:
-    thread = ThreadPoolExecutor(max_workers=1)
-    database = await asyncio.get_running_loop().run_in_executor(
-        thread, lambda: kind.drive(path, may_create=True, now=NOW)
-    )
+    thread = JournalThread()
+    database = await thread.call(kind.drive, path, may_create=True, now=NOW)
     assert isinstance(database, Counting)
     writer = JournalWriter(database, thread, path)
     try:
@@ -69,7 +67,7 @@ async def writing(
 
 
 async def declared(writer: JournalWriter, key: str) -> None:
-    await writer.commit(planned(key).intend(NOW), is_new=True, is_intent=True)
+    await writer.add(planned(key).intend(NOW), is_new=True, is_intent=True).waiter
 
 
 @on_a_clock_that_hardly_moves
@@ -117,7 +115,7 @@ async def test_a_file_that_is_whole_waits_for_what_comes_soon(path: Path) -> Non
         path="/a.mp4", size_bytes=1, sha256="00", media_type="video/mp4", is_verified=True
     )
     async with writing(path) as (writer, database):
-        await writer.commit(done, is_new=True, is_intent=True)
+        await writer.add(done, is_new=True, is_intent=True).waiter
         writer.write(done)
         await writer.sync()
         async with asyncio.TaskGroup() as group:
@@ -147,7 +145,7 @@ class FullAtFirst(Counting):
 async def test_once_there_is_room_again_nothing_waits_as_long_as_for_room(path: Path) -> None:
     async with writing(path, FullAtFirst) as (writer, database):
         with pytest.raises(JournalWriteFailed):
-            await writer.commit(planned("b"), is_new=True)
+            await writer.add(planned("b"), is_new=True).waiter
         await declared(writer, "a")
         database.committed.clear()
         writer.write(planned("c"), is_new=True)

@@ -60,6 +60,7 @@ LAYERS: Final = (
         "_lock",
         "_part_note",
         "_driver_lock",
+        "_journal_thread",
         "_client",
         "_body",
         "_threads",

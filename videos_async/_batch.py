@@ -73,7 +73,7 @@ class Batch(TransitionStream):
             workers=workshop.pollers,
             emit=self._observed,
         )
-        self._homecoming = Homecoming(room=workshop.submitters)
+        self._homecoming = Homecoming(workshop.submitters, recorder.written)
         self._journal_failure: JournalWriteFailed | None = None
         self._deadline_s: float | None = None
         self._is_leaving = False
@@ -232,11 +232,11 @@ class Batch(TransitionStream):
             accepted = Accepted(
                 key, request, outcome, started_s=started_s, accepted_s=anyio.current_time()
             )
-            written = self._recorder.accepted(key, outcome)
-            if written is None:
+            commit = self._recorder.accepted(key, outcome)
+            if commit is None:
                 await self._take_in(accepted)
             else:
-                await self._homecoming.add(accepted, written)
+                await self._homecoming.add(accepted, commit)
 
     async def _take_in(self, accepted: Accepted) -> None:
         """Follow what was accepted."""

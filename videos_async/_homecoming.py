@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-import anyio.lowlevel
-
 from videos_async._stream import Signal
 from videos_async.errors import Key
 from videos_async.models import VideoRequest, VideoTask
@@ -42,26 +40,29 @@ class Homecoming:
 
     Args:
         room: How many may be on their way before whoever adds another waits.
+        written: Returns once what a commit of that number holds is on the disk, or could not be
+            brought there.
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, written: Callable[[int], Awaitable[None]]) -> None:
         self._room = room
+        self._written = written
         self._waiting: deque[Accepted] = deque()
         # They are written in their order: where the last is, all are.
-        self._last_written: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
+        self._last_commit = 0
         self._changed = Signal()
         self._left_room = Signal()
         self._is_sealed = False
 
-    async def add(self, accepted: Accepted, written: Callable[[], Awaitable[None]]) -> None:
+    async def add(self, accepted: Accepted, commit: int) -> None:
         """Add one, and wait while there are too many; a cancellation does not take it back.
 
         Args:
             accepted: What was accepted.
-            written: Returns once it is on the disk, or could not be brought there.
+            commit: The number of the commit that brings it to the disk.
         """
         self._waiting.append(accepted)
-        self._last_written = written
+        self._last_commit = commit
         if len(self._waiting) == 1:
             self._changed.send()
         while len(self._waiting) > self._room:
@@ -86,7 +87,7 @@ class Homecoming:
                     return
                 await self._changed.wait()
             count = len(self._waiting)
-            await self._last_written()
+            await self._written(self._last_commit)
             for _ in range(count):
                 accepted = self._waiting.popleft()
                 if len(self._waiting) == self._room:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sized
-from typing import Final, NamedTuple
+from typing import Final, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -22,24 +22,16 @@ from videos_async._states import JournalEntry, KeyState
 from videos_async.errors import Key, KeyConflict
 from videos_async.models import VideoRequest
 
-__all__ = ["Found", "JournalInput"]
+__all__ = ["JournalInput"]
 
 _PLANNED_AT_ONCE: Final = 256
 _TAKEN_UP: Final = frozenset(KeyState) - {KeyState.PLANNED, KeyState.INTENT}
 
 
-class Found(NamedTuple):
-    """One request to be submitted.
+class _Expect(Protocol):
+    """Takes in what the journal has on a request that is pulled, or is to have."""
 
-    Attributes:
-        pulled: The request.
-        entry: What the journal has on it, or is to have; None where it cannot be sent.
-        is_new: Whether the journal does not hold that yet.
-    """
-
-    pulled: Pulled
-    entry: JournalEntry | None
-    is_new: bool
+    def __call__(self, entry: JournalEntry, *, is_new: bool) -> None: ...
 
 
 class JournalInput:
@@ -49,17 +41,26 @@ class JournalInput:
         requests: The input as it was given, or None to go on with what the journal holds.
         pulling: Pulls from it.
         is_partial: Whether the batch has to do with the keys of its input alone.
+        expect: Called for each request that is pulled and can be sent.
 
     Attributes:
         is_complete: Whether the input has nothing more that the journal does not hold, but for
             what was pulled.
     """
 
-    def __init__(self, requests: Requests | None, pulling: Input, *, is_partial: bool) -> None:
+    def __init__(
+        self,
+        requests: Requests | None,
+        pulling: Input,
+        *,
+        is_partial: bool,
+        expect: _Expect,
+    ) -> None:
         self._has_length = isinstance(requests, Sized)
         self.is_complete = requests is None or self._has_length
         self._input = pulling
         self._is_partial = is_partial
+        self._expect = expect
         self._opened: JournalWriter | None = None
         self._revision = 0
         self._is_closed = False
@@ -137,28 +138,29 @@ class JournalInput:
 
     # --- what is to be submitted ---------------------------------------------------------
 
-    async def pull(self) -> Found | None:
+    async def pull(self) -> Pulled | None:
         """Take the next request that the journal has planned, then of the input."""
         if self._is_closed:
             return None
         if self._flawed:
-            return Found(self._flawed.popleft(), None, is_new=False)
+            return self._flawed.popleft()
         if not self._planned and not self._is_all_planned_pulled:
             async with self._turn:
                 if not self._planned and not self._is_all_planned_pulled:
                     await self._read_planned()
         if self._planned:
             entry = self._planned.popleft()
-            return Found(Pulled(entry.key, entry.request, None), entry, is_new=False)
+            self._expect(entry, is_new=False)
+            return Pulled(entry.key, entry.request, None)
         while (pulled := await self._input.pull()) is not None:
             key, request, flaw = pulled
             if flaw is not None:
-                return Found(pulled, None, is_new=False)
+                return pulled
             # A journal that was empty knows none, and each key is pulled once.
             if not self._revision or not await self._is_known(key, request):
                 now = time.time()
-                entry = JournalEntry(key, request, planned_at=now, changed_at=now)
-                return Found(pulled, entry, is_new=True)
+                self._expect(JournalEntry(key, request, now, now), is_new=True)
+                return pulled
         self.is_complete = self.is_complete or self._input.is_at_end
         return None
 

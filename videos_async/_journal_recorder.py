@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -64,7 +64,9 @@ class JournalRecorder(Recorder):
         learner: Learner | None = None,
     ) -> None:
         super().__init__(() if requests is None else requests)
-        self._source = JournalInput(requests, self.input, is_partial=is_partial)
+        self._source = JournalInput(
+            requests, self.input, is_partial=is_partial, expect=self._expect
+        )
         self._path = path
         self._writers = writers
         self._may_create = may_create
@@ -135,15 +137,15 @@ class JournalRecorder(Recorder):
 
     async def pull(self) -> Pulled | None:
         """Take the next request that the journal has planned, then of the input."""
-        found = await self._source.pull()
-        if found is None:
+        pulled = await self._source.pull()
+        if pulled is None:
             self._tell_completeness()
-            return None
-        if found.entry is not None:
-            self._live[found.entry.key] = found.entry
-            if found.is_new:
-                self._unwritten.add(found.entry.key)
-        return found.pulled
+        return pulled
+
+    def _expect(self, entry: JournalEntry, *, is_new: bool) -> None:
+        self._live[entry.key] = entry
+        if is_new:
+            self._unwritten.add(entry.key)
 
     async def taken_up(self) -> AsyncIterator[JournalEntry]:
         """Iterate over what an earlier run left, in the order in which it was planned."""
@@ -165,13 +167,15 @@ class JournalRecorder(Recorder):
             JournalWriteFailed: It is not on the disk.
         """
         entry = self._live[key].intend(time.time())
+        intent = self._writer.add(entry, is_new=key in self._unwritten, is_intent=True)
         try:
-            await self._writer.commit(entry, is_new=key in self._unwritten, is_intent=True)
+            await intent.waiter
         except asyncio.CancelledError as cancelled:
-            if cancelled.__cause__ is None:
+            failure = await self._writer.outcome(intent)
+            if failure is None:
                 self._live[key] = entry
                 self._written(key)
-            raise
+            raise cancelled from failure
         self._live[key] = entry
         self._written(key)
 
@@ -195,7 +199,7 @@ class JournalRecorder(Recorder):
         if entry.state is KeyState.INTENT:
             self._put(entry.retract(time.time()))
 
-    def accepted(self, key: Key, task: VideoTask) -> Callable[[], Awaitable[None]]:
+    def accepted(self, key: Key, task: VideoTask) -> int:
         """Write down the id of what was paid for; one that cannot be written is kept.
 
         It is on its way to the disk when this returns, and there before the next intent of
@@ -204,21 +208,25 @@ class JournalRecorder(Recorder):
         entry = self._live[key] = self._live[key].accept(task, time.time())
         return self._writer.write_at_once(entry)
 
+    async def written(self, commit: int) -> None:
+        """Return once what a commit holds is on the disk, or could not be brought there."""
+        await self._writer.attempted(commit)
+
     def note(self, change: Transition, *, is_last: bool) -> None:
         """Write down what was observed."""
-        entry = self._live.get(change.key)
+        key, task = change.key, change.task
+        entry = self._live.get(key)
         if entry is None:
             # One of a list that JSON cannot hold, or one that had ended before.
             return
-        task = change.task
         if change.error is not None:
             self._note_trouble(entry, change)
         elif task is not None and task is not entry.task and entry.state in IN_PROGRESS:
             # What the create call said of it went with its id.
-            after = self._live[change.key] = entry.observe(task, time.time())
-            self._writer.write(after)
+            self._live[key] = entry = entry.observe(task, time.time())
+            self._writer.write(entry)
         if is_last:
-            self._forget(change.key)
+            self._forget(key)
 
     def _note_trouble(self, entry: JournalEntry, change: Transition) -> None:
         after = _after(entry, change, time.time())

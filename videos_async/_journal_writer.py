@@ -16,8 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -27,10 +26,12 @@ import anyio
 import attrs
 
 from videos_async._database import Database, Write
+from videos_async._journal_thread import JournalThread
 from videos_async._states import JournalEntry
+from videos_async._stream import Signal
 from videos_async.errors import JournalWriteFailed, Key
 
-__all__ = ["JournalWriter"]
+__all__ = ["Awaited", "JournalWriter"]
 
 logger = logging.getLogger("videos_async")
 
@@ -45,12 +46,24 @@ _LAST_TRIES: Final = 3
 
 
 @attrs.define(eq=False)
-class _Pending(Write):
-    """An entry that is not on the disk yet, and who waits for it."""
+class _OnlyCopy(Write):
+    """An entry with an id that stands nowhere else."""
 
-    is_intent: bool = False
-    is_only_copy: bool = False
-    waiter: asyncio.Future[None] | None = None
+
+@attrs.define(eq=False)
+class Awaited(Write):
+    """An entry that somebody waits for.
+
+    Attributes:
+        is_intent: Whether it only announces something, which a failure calls off.
+        waiter: Is done once it is on the disk; raises `JournalWriteFailed` where it could not be
+            brought there.
+        is_settled: Whether it is known which.
+        failure: Why it could not be.
+    """
+
+    is_intent: bool
+    waiter: asyncio.Future[None]
     is_settled: bool = False
     failure: JournalWriteFailed | None = None
 
@@ -63,16 +76,22 @@ class JournalWriter:
         on_failure: Called with each failure as it happens.
     """
 
-    def __init__(self, database: Database, thread: ThreadPoolExecutor, path: Path) -> None:
+    def __init__(self, database: Database, thread: JournalThread, path: Path) -> None:
         self.failure: JournalWriteFailed | None = None
         self.on_failure: set[Callable[[JournalWriteFailed], None]] = set()
         self._database = database
         self._thread = thread
         self._path = path
         self._loop = asyncio.get_running_loop()
-        self._pending: list[_Pending] = []
-        self._under_way: list[_Pending] = []
+        self._pending: list[Write] = []
+        self._under_way: list[Write] = []
         self._facts: dict[str, Any] = {}
+        # Of those that are pending or under way.
+        self._awaited: list[Awaited] = []
+        # Commits are numbered: what is pending goes into this one.
+        self._next_commit = 1
+        self._last_attempted = 0
+        self._attempted = Signal()
         self._idle = asyncio.Event()
         self._idle.set()
         self._timer: asyncio.Handle | None = None
@@ -86,23 +105,22 @@ class JournalWriter:
     @classmethod
     async def open(cls, path: Path, *, may_create: bool) -> Self:
         """Open a journal to drive it; see `Database.drive`."""
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="videos-async-journal")
-        opening = thread.submit(Database.drive, path, may_create=may_create, now=time.time())
+        thread = JournalThread()
         database: Database | None = None
         try:
             with anyio.CancelScope(shield=True):
-                database = await _waited_for(opening, thread)
+                database = await thread.open(
+                    Database.drive, path, may_create=may_create, now=time.time()
+                )
         except BaseException:
-            # A lock that was taken must not be left behind, whoever waits for it no longer.
-            opening.add_done_callback(_let_go)
-            thread.shutdown(wait=False)
+            thread.end()
             raise
         assert database is not None  # noqa: S101 - a shielded scope swallows nothing
         return cls(database, thread, path)
 
     async def call(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Call a method of the database on its thread."""
-        return await self._loop.run_in_executor(self._thread, partial(function, *args, **kwargs))
+        return await self._thread.call(function, *args, **kwargs)
 
     @property
     def database(self) -> Database:
@@ -125,29 +143,26 @@ class JournalWriter:
 
     def write(self, entry: JournalEntry, *, is_new: bool = False) -> None:
         """Write an entry some time soon; one that cannot be written is kept."""
-        self._pending.append(_Pending(entry, is_new))
+        self._pending.append(Write(entry, is_new))
         self._away.discard(entry.key)
         if self._timer is None:
             self._wake(_DELAY_S)
 
-    def write_at_once(self, entry: JournalEntry) -> Callable[[], Awaitable[None]]:
+    def write_at_once(self, entry: JournalEntry) -> int:
         """Write an entry with the next commit: it holds an id that stands nowhere else.
 
         Returns:
-            What returns, for one who waits, once it is on the disk, or could not be written and
-            is kept.
+            The number of that commit, for `attempted`.
         """
-        pending = _Pending(entry, is_new=False, is_only_copy=True)
-        self._pending.append(pending)
+        self._pending.append(_OnlyCopy(entry, is_new=False))
         self._away.discard(entry.key)
         self._flush_soon(is_patient=bool(self._away))
-        return partial(self._attempted, pending)
+        return self._next_commit
 
-    async def _attempted(self, pending: _Pending) -> None:
-        if not pending.is_settled:
-            pending.waiter = self._loop.create_future()
-            with suppress(JournalWriteFailed):
-                await pending.waiter
+    async def attempted(self, commit: int) -> None:
+        """Wait until what a commit holds is on the disk, or could not be written and is kept."""
+        while self._last_attempted < commit:
+            await self._attempted.wait()
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Write facts about the journal some time soon, not before what is pending now."""
@@ -155,42 +170,45 @@ class JournalWriter:
         if self._timer is None:
             self._wake(_DELAY_S)
 
-    async def commit(
-        self, entry: JournalEntry, *, is_new: bool = False, is_intent: bool = False
-    ) -> None:
+    async def commit(self, entry: JournalEntry) -> None:
         """Write an entry; it is on the disk when this returns.
 
         A cancellation waits until it is known whether it is, and has the `JournalWriteFailed` as
         its cause where it is not.
 
+        Raises:
+            JournalWriteFailed: It is not on the disk. It is kept and tried again.
+        """
+        awaited = self.add(entry)
+        try:
+            await awaited.waiter
+        except asyncio.CancelledError as cancelled:
+            raise cancelled from await self.outcome(awaited)
+
+    def add(self, entry: JournalEntry, *, is_new: bool = False, is_intent: bool = False) -> Awaited:
+        """Write an entry with the next commit, which somebody waits for.
+
         Args:
             entry: The entry.
             is_new: Whether the journal does not hold it yet.
             is_intent: Whether it only announces something, which a failure calls off.
-
-        Raises:
-            JournalWriteFailed: It is not on the disk. Unless it is an intent, it is kept and
-                tried again.
         """
-        waiter = self._loop.create_future()
-        pending = _Pending(entry, is_new, is_intent, waiter=waiter)
-        self._pending.append(pending)
+        awaited = Awaited(entry, is_new, is_intent, self._loop.create_future())
+        self._pending.append(awaited)
+        self._awaited.append(awaited)
         # A file has taken seconds to come; another one's is perhaps about to be whole.
         self._flush_soon(is_patient=not is_intent or bool(self._away))
-        try:
-            await waiter
-        except asyncio.CancelledError as cancelled:
-            raise cancelled from await self._outcome(pending)
+        return awaited
 
-    async def _outcome(self, pending: _Pending) -> JournalWriteFailed | None:
-        """Wait for what becomes of an entry, whoever calls that off."""
+    async def outcome(self, awaited: Awaited) -> JournalWriteFailed | None:
+        """Find out what becomes of an entry, whoever calls that off; None where it is written."""
         with anyio.CancelScope(shield=True):
-            while not pending.is_settled:
+            while not awaited.is_settled:
                 self._flush()
                 # One cancellation is on its way already.
                 with suppress(asyncio.CancelledError):
                     await self._idle.wait()
-        return pending.failure
+        return awaited.failure
 
     async def sync(self) -> None:
         """Write all that is pending.
@@ -238,34 +256,42 @@ class JournalWriter:
         if not (self._pending or self._facts):
             return
         self._under_way, self._pending = self._pending, []
+        awaited, self._awaited = self._awaited, []
         facts, self._facts = self._facts, {}
+        self._next_commit += 1
         self._idle.clear()
-        written = self._loop.run_in_executor(
-            self._thread, self._database.write, self._under_way, facts
+        self._thread.hand(
+            partial(self._database.write, self._under_way, facts),
+            partial(self._flushed, awaited, facts),
         )
-        written.add_done_callback(partial(self._flushed, facts))
 
-    def _flushed(self, facts: dict[str, Any], written: asyncio.Future[None]) -> None:
+    def _flushed(
+        self,
+        awaited: list[Awaited],
+        facts: dict[str, Any],
+        _: None,
+        error: BaseException | None,
+    ) -> None:
         group, self._under_way = self._under_way, []
-        error = written.exception()
         had_failed = self.failure is not None
         failure = self.failure = None if error is None else self._failure(error)
         if self._timer is not None and (had_failed or failure is not None):
             # It is not the time to wait any more.
             self._timer.cancel()
             self._timer = None
-        for pending in group:
-            pending.is_settled, pending.failure = True, failure
-            if pending.is_intent and failure is None:
-                self._away.add(pending.entry.key)
-            waiter = pending.waiter
-            if waiter is not None and not waiter.done():
+        for one in awaited:
+            one.is_settled, one.failure = True, failure
+            if one.is_intent and failure is None:
+                self._away.add(one.entry.key)
+            if not one.waiter.done():
                 if failure is None:
-                    waiter.set_result(None)
+                    one.waiter.set_result(None)
                 else:
-                    waiter.set_exception(failure)
+                    one.waiter.set_exception(failure)
         if failure is not None:
             self._keep(group, facts, failure)
+        self._last_attempted = self._next_commit - 1
+        self._attempted.send()
         self._idle.set()
         if self._is_urgent:
             self._is_urgent = False
@@ -279,17 +305,12 @@ class JournalWriter:
         problem = f"could not be written ({type(error).__name__}: {error})"
         return JournalWriteFailed(path=str(self._path), problem=problem)
 
-    def _keep(
-        self, group: list[_Pending], facts: dict[str, Any], failure: JournalWriteFailed
-    ) -> None:
+    def _keep(self, group: list[Write], facts: dict[str, Any], failure: JournalWriteFailed) -> None:
         # An intent that failed was called off; all else has happened, and its waiter was told.
-        kept = [pending for pending in group if not pending.is_intent]
+        kept = [one for one in group if not (isinstance(one, Awaited) and one.is_intent)]
         logger.error("%s", failure)
-        for pending in kept:
-            pending.waiter = None
-            if pending.is_only_copy:
-                entry = pending.entry
-                logger.error("task %s of %r is not in the journal yet", entry.task_id, entry.key)
+        for entry in _only_copies(kept):
+            logger.error("task %s of %r is not in the journal yet", entry.task_id, entry.key)
         self._pending[:0] = kept
         self._facts = facts | self._facts
         for told in tuple(self.on_failure):
@@ -309,9 +330,8 @@ class JournalWriter:
             if self._timer is not None:
                 self._timer.cancel()
             # Done on the thread, whoever waits for it here no longer.
-            closing = self._thread.submit(self._database.close)
-            closed = _waited_for(closing, self._thread)
-            self._thread.shutdown(wait=False)
+            closed = self._thread.call(self._database.close)
+            self._thread.end()
             await asyncio.shield(closed)
             failure = self._last_failure
             if failure is not None:
@@ -331,7 +351,7 @@ class JournalWriter:
         left = (*self._under_way, *self._pending)
         if not left:
             return None
-        entries = [pending.entry for pending in left if pending.is_only_copy]
+        entries = _only_copies(left)
         unwritten = {entry.key: entry.task_id for entry in entries if entry.task_id is not None}
         problem = "could not be written to the last"
         if self.failure is not None:
@@ -339,15 +359,5 @@ class JournalWriter:
         return JournalWriteFailed(path=str(self._path), problem=problem, unwritten=unwritten)
 
 
-def _waited_for(job: Future[_T], thread: ThreadPoolExecutor) -> asyncio.Future[_T]:
-    """Wait for a job of the one thread, which goes on whoever waits for it no longer.
-
-    By a second job that the loop hands out itself: a loop whose clock stands still while its
-    threads are at work sees no other.
-    """
-    return asyncio.get_running_loop().run_in_executor(thread, job.result)
-
-
-def _let_go(opening: Future[Database]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
+def _only_copies(writes: Iterable[Write]) -> list[JournalEntry]:
+    return [write.entry for write in writes if isinstance(write, _OnlyCopy)]

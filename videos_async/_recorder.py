@@ -73,14 +73,17 @@ class Recorder:
         self,
         key: Key,  # noqa: ARG002 - of a batch with a journal
         task: VideoTask,  # noqa: ARG002 - as above
-    ) -> Callable[[], Awaitable[None]] | None:
+    ) -> int | None:
         """Write down the id of what was paid for.
 
         Returns:
-            What returns once that is on the disk, or could not be brought there; None where
+            The number of the commit that brings it to the disk, for `written`; None where
             nothing is written down.
         """
         return None
+
+    async def written(self, commit: int) -> None:
+        """Return once what a commit holds is on the disk, or could not be brought there."""
 
     def note(self, change: Transition, *, is_last: bool) -> None:
         """Write down what was observed; `is_last` where nothing follows on it."""

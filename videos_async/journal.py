@@ -12,7 +12,6 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Final, ParamSpec, Self, TypeVar
@@ -21,6 +20,7 @@ import anyio
 
 from videos_async._database import Database, Write
 from videos_async._driver_lock import DriverLock
+from videos_async._journal_thread import JournalThread
 from videos_async._states import IN_DOUBT, JournalEntry, KeyState
 from videos_async.errors import (
     InvalidRequest,
@@ -56,7 +56,7 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: JournalThread | None = None
         self._database: Database | None = None
 
     def __repr__(self) -> str:
@@ -77,17 +77,12 @@ class Journal:
         """
         if self._thread is not None:
             raise RuntimeError("a Journal is entered once: make another")
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="videos-async-journal")
-        opening = self._thread.submit(_read, self._path)
+        self._thread = JournalThread()
         try:
-            self._database = await asyncio.wrap_future(opening)
+            self._database = await self._thread.open(_read, self._path)
         except BaseException:
-            # A cancellation does not stop the thread: what it opens yet is closed there.
-            opening.add_done_callback(_close)
+            self._thread.end()
             raise
-        finally:
-            if self._database is None:
-                self._thread.shutdown(wait=False)
         return self
 
     async def __aexit__(
@@ -96,12 +91,12 @@ class Journal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        thread, database = self._thread, self._opened
+        database = self._opened
         self._database = None
-        if thread is not None:
-            with anyio.CancelScope(shield=True):
-                await self._call(database.close)
-            thread.shutdown(wait=False)
+        closed = self._running.call(database.close)
+        self._running.end()
+        with anyio.CancelScope(shield=True):
+            await closed
 
     # --- reading -------------------------------------------------------------------------
 
@@ -222,14 +217,13 @@ class Journal:
             raise RuntimeError("enter the journal first: async with Journal(path) as journal")
         return self._database
 
+    @property
+    def _running(self) -> JournalThread:
+        assert self._thread is not None  # noqa: S101 - it runs from when the journal is entered
+        return self._thread
+
     async def _call(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
-
-
-def _close(opening: Future[Database]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
+        return await self._running.call(function, *args, **kwargs)
 
 
 def _read(path: Path) -> Database:

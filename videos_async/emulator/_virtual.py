@@ -190,11 +190,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._in_threads -= 1
 
     def _is_waiting_for_threads(self) -> bool:
-        # anyio's threads are not the loop's, and tell nobody that they are at work; but each has
-        # a queue for it. Where a later version has none, time passes while they work.
-        return self._in_threads > 0 or any(
-            isinstance(queue := getattr(thread, "queue", None), Queue)
-            and queue.unfinished_tasks
-            and getattr(thread, "loop", None) is self
-            for thread in threading.enumerate()
-        )
+        return self._in_threads > 0 or any(map(self._is_at_work, threading.enumerate()))
+
+    def _is_at_work(self, thread: threading.Thread) -> bool:
+        """Tell whether a thread that is not the loop's own works for it.
+
+        Each of anyio's has a queue for that; where a later version has none, time passes while
+        they work. A journal's says so.
+        """
+        if getattr(thread, "loop", None) is not self:
+            return False
+        queue = getattr(thread, "queue", None)
+        is_handed = isinstance(queue, Queue) and queue.unfinished_tasks > 0
+        return is_handed or bool(getattr(thread, "is_busy", False))
