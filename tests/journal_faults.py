@@ -15,7 +15,6 @@ import pytest
 
 from tests.journals import accepted, driven, killed_journal
 from videos_async import JournalCorrupt, JournalError
-from videos_async._database import Write
 
 __all__ = ["FAULTS", "READ_FAULTS", "Fault"]
 
@@ -46,7 +45,7 @@ class Fault:
 
 def _journal(path: Path) -> None:
     with driven(path) as database:
-        database.write([Write(accepted(key), is_new=True) for key in range(300)])
+        database.write([accepted(key) for key in range(300)])
 
 
 def _link_to_a_journal(path: Path) -> None:

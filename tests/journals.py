@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from videos_async import JournalEntry, Key, KeyState, Status, VideoRequest, VideoTask
-from videos_async._database import Database, Write
+from videos_async._database import Database
 from videos_async._journal_file import SCHEMA, Schema
 
 __all__ = [
@@ -65,7 +65,7 @@ def driven(path: Path, *entries: JournalEntry, **options: Any) -> Generator[Data
     settings: dict[str, Any] = {"may_create": True, "now": NOW + 9, **options}
     with closing(Database.drive(path, **settings)) as database:
         for entry in entries:
-            database.write([Write(entry, is_new=True)])
+            database.write([entry])
         yield database
 
 

@@ -38,7 +38,7 @@ from videos_async import (
     SubmissionUncertain,
     VideoRequest,
 )
-from videos_async._database import Database, Write
+from videos_async._database import Database
 
 
 @pytest.fixture
@@ -423,7 +423,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from tests.journals import accepted
-from videos_async._database import Database, Write
+from videos_async._database import Database
 from videos_async.errors import JournalWriteFailed
 
 path, ballast = Path(sys.argv[1]), Path(sys.argv[2])
@@ -431,14 +431,14 @@ with closing(Database.drive(path, may_create=True, now=0)) as database:
     written = 0
     try:
         while True:
-            database.write([Write(accepted(written), is_new=True)])
+            database.write([accepted(written)])
             written += 1
     except JournalWriteFailed as failure:
         print(failure)
     assert database.bearings()[1] == written > 0
     print(written)
     ballast.unlink()
-    database.write([Write(accepted(written), is_new=True)])
+    database.write([accepted(written)])
     assert len(database.entries()) == written + 1
 """
 
@@ -498,10 +498,10 @@ def test_a_write_that_fails_leaves_all_as_it_was(path: Path) -> None:
         connection = database._connection  # pyright: ignore[reportPrivateUsage]
         connection.execute("PRAGMA query_only = ON")
         with pytest.raises(JournalWriteFailed, match=r"readonly.*: see to its disk, then go on"):
-            database.write([Write(accepted("b"), is_new=True)])
+            database.write([accepted("b")])
         connection.execute("PRAGMA query_only = OFF")
         assert (database.bearings(), keys(database)) == (before, ["a"])
-        database.write([Write(accepted("c"), is_new=True)])
+        database.write([accepted("c")])
         assert database.bearings()[1] == before[1] + 1
 
 

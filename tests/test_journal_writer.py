@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -18,8 +19,8 @@ import pytest
 
 from tests.journals import NOW, planned
 from tests.scaled_clock import on_scaled_time
-from videos_async import JournalWriteFailed, KeyState, SavedFile, Status, VideoTask
-from videos_async._database import Database, Write
+from videos_async import JournalEntry, JournalWriteFailed, KeyState, SavedFile, Status, VideoTask
+from videos_async._database import Database
 from videos_async._journal_thread import JournalThread
 from videos_async._journal_writer import JournalWriter
 
@@ -41,9 +42,14 @@ class Counting(Database):
         self.commits: list[set[tuple[object, KeyState]]] = []
         self.committed = threading.Event()
 
-    def write(self, writes: Sequence[Write], facts: Mapping[str, Any] | None = None) -> None:
-        super().write(writes, facts)
-        self.commits.append({(write.entry.key, write.entry.state) for write in writes})
+    def write(
+        self,
+        new: Sequence[JournalEntry] = (),
+        changed: Sequence[JournalEntry] = (),
+        facts: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        super().write(new, changed, facts)
+        self.commits.append({(entry.key, entry.state) for entry in (*new, *changed)})
         self.committed.set()
 
 
@@ -133,11 +139,16 @@ class FullAtFirst(Counting):
 
     is_full = True
 
-    def write(self, writes: Sequence[Write], facts: Mapping[str, Any] | None = None) -> None:
+    def write(
+        self,
+        new: Sequence[JournalEntry] = (),
+        changed: Sequence[JournalEntry] = (),
+        facts: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         if self.is_full:
             self.is_full = False
             raise JournalWriteFailed(path="run.sqlite", problem="finds no room")
-        super().write(writes, facts)
+        super().write(new, changed, facts)
 
 
 # So slow that a tenth of a second is a second.

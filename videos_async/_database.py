@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -48,7 +48,7 @@ from videos_async.errors import (
 )
 from videos_async.models import VideoRequest
 
-__all__ = ["Database", "Write"]
+__all__ = ["Database"]
 
 _NEWEST: Final = 2**63 - 1
 
@@ -64,19 +64,6 @@ _UPDATE: Final = (
 )
 
 
-@attrs.define(eq=False)
-class Write:
-    """One entry to be written.
-
-    Attributes:
-        entry: The entry as it is to be.
-        is_new: Whether the journal does not hold it yet.
-    """
-
-    entry: JournalEntry
-    is_new: bool
-
-
 class Database:
     """One journal file, open.
 
@@ -90,6 +77,7 @@ class Database:
         self._path = path
         self._connection = connection
         self._lock = lock
+        self._revision: int
         (self._revision,) = self._one("SELECT coalesce(max(revision), 0) FROM entries")
 
     # --- opening and closing -------------------------------------------------------------
@@ -164,24 +152,34 @@ class Database:
     def recover(self, now: float) -> None:
         """Put in doubt what is: an intent of a driver that ended without its outcome."""
         reason = "the process that sent it ended before its answer was written down"
-        writes: list[Write] = []
+        doubts: list[JournalEntry] = []
         for entry in self.entries({KeyState.INTENT}):
             doubt = SubmissionUncertain(request=entry.request, key=entry.key, reason=reason)
-            writes.append(Write(entry.doubt(doubt, now), is_new=False))
-        if writes:
-            self.write(writes)
+            doubts.append(entry.doubt(doubt, now))
+        if doubts:
+            self.write(changed=doubts)
 
     # --- writing -------------------------------------------------------------------------
 
-    def write(self, writes: Sequence[Write], facts: Mapping[str, Any] | None = None) -> None:
+    def write(
+        self,
+        new: Sequence[JournalEntry] = (),
+        changed: Sequence[JournalEntry] = (),
+        facts: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         """Write entries in one transaction, on the disk when this returns.
+
+        Args:
+            new: Entries of keys that the journal does not hold yet.
+            changed: Entries of others, and of these as they became since; in their order.
+            facts: Facts about the journal as a whole.
 
         Raises:
             JournalWriteFailed: None of them was written.
         """
         with self._transaction():
-            self._put(writes)
-            self._put_facts(facts or {})
+            self._put(new, changed)
+            self._put_facts(facts)
 
     def plan(
         self, requests: Mapping[Key, VideoRequest], *, now: float, facts: Mapping[str, Any]
@@ -194,12 +192,12 @@ class Database:
         """
         with self._transaction():
             is_fresh = not self._one("SELECT 1 FROM entries LIMIT 1")
-            new = (
-                JournalEntry(key=key, request=request, planned_at=now, changed_at=now)
+            new = [
+                JournalEntry(key, request, planned_at=now, changed_at=now)
                 for key, request in requests.items()
                 if is_fresh or not self.has(key, request)
-            )
-            self._put(Write(entry, is_new=True) for entry in new)
+            ]
+            self._put(new, ())
             self._put_facts(facts)
 
     def has(self, key: Key, request: VideoRequest) -> bool:
@@ -254,24 +252,23 @@ class Database:
                 allowed=(),
             )
 
-    def _put(self, writes: Iterable[Write]) -> None:
-        inserts: list[Row] = []
-        updates: list[Row] = []
-        for write in writes:
-            self._revision += 1
-            entry = write.entry
-            if write.is_new:
-                inserts.append((*row_of(entry), self._revision))
-            else:
-                row = (*changeable_of(entry), self._revision, key_to_text(entry.key))
-                updates.append(row)
+    def _put(self, new: Sequence[JournalEntry], changed: Sequence[JournalEntry]) -> None:
         # Two statements for all: between any two, the loop's thread and this one would wait for
-        # each other. An entry is new once, and changed after that.
-        if inserts:
-            self._connection.executemany(_INSERT, inserts)
-        if updates:
-            changed = self._connection.executemany(_UPDATE, updates).rowcount
-            assert changed == len(updates)  # noqa: S101 - whoever changes an entry has read it
+        # each other.
+        if new:
+            rows = [(*row_of(entry), self._next_revision()) for entry in new]
+            self._connection.executemany(_INSERT, rows)
+        if changed:
+            rows = [
+                (*changeable_of(entry), self._next_revision(), key_to_text(entry.key))
+                for entry in changed
+            ]
+            found = self._connection.executemany(_UPDATE, rows).rowcount
+            assert found == len(rows)  # noqa: S101 - whoever changes an entry has read it
+
+    def _next_revision(self) -> int:
+        self._revision += 1
+        return self._revision
 
     def _put_facts(self, facts: Mapping[str, Any]) -> None:
         for name, value in facts.items():

@@ -40,16 +40,15 @@ class Homecoming:
 
     Args:
         room: How many may be on their way before whoever adds another waits.
-        written: Returns once what a commit of that number holds is on the disk, or could not be
-            brought there.
+        is_written: Tells whether what a commit of that number holds is on the disk, or could not
+            be brought there.
     """
 
-    def __init__(self, room: int, written: Callable[[int], Awaitable[None]]) -> None:
+    def __init__(self, room: int, is_written: Callable[[int], bool]) -> None:
         self._room = room
-        self._written = written
-        self._waiting: deque[Accepted] = deque()
-        # They are written in their order: where the last is, all are.
-        self._last_commit = 0
+        self._is_written = is_written
+        # Each with the number of its commit.
+        self._waiting: deque[tuple[int, Accepted]] = deque()
         self._changed = Signal()
         self._left_room = Signal()
         self._is_sealed = False
@@ -61,12 +60,14 @@ class Homecoming:
             accepted: What was accepted.
             commit: The number of the commit that brings it to the disk.
         """
-        self._waiting.append(accepted)
-        self._last_commit = commit
-        if len(self._waiting) == 1:
-            self._changed.send()
+        self._waiting.append((commit, accepted))
         while len(self._waiting) > self._room:
             await self._left_room.wait()
+
+    def wake(self) -> None:
+        """Say that a commit was made, or failed."""
+        if self._waiting:
+            self._changed.send()
 
     def seal(self) -> None:
         """Say that nothing more will be added."""
@@ -75,21 +76,17 @@ class Homecoming:
 
     def left(self) -> list[Accepted]:
         """Take out what was not told."""
-        left = list(self._waiting)
+        left = [accepted for _, accepted in self._waiting]
         self._waiting.clear()
         return left
 
     async def run(self, tell: Callable[[Accepted], Awaitable[None]]) -> None:
         """Tell until it is sealed and all is told."""
-        while True:
-            while not self._waiting:
-                if self._is_sealed:
-                    return
+        while self._waiting or not self._is_sealed:
+            if not self._waiting or not self._is_written(self._waiting[0][0]):
                 await self._changed.wait()
-            count = len(self._waiting)
-            await self._written(self._last_commit)
-            for _ in range(count):
-                accepted = self._waiting.popleft()
-                if len(self._waiting) == self._room:
-                    self._left_room.send()
-                await tell(accepted)
+                continue
+            _, accepted = self._waiting.popleft()
+            if len(self._waiting) == self._room:
+                self._left_room.send()
+            await tell(accepted)

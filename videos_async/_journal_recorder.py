@@ -97,6 +97,7 @@ class JournalRecorder(Recorder):
         )
         self._writer, self._is_open = writer, True
         writer.on_failure.add(self.on_failure)
+        writer.on_attempt.add(self.on_commit)
         try:
             # Before anything is added.
             self._batch_id, revision = await writer.call(writer.database.bearings)
@@ -124,6 +125,7 @@ class JournalRecorder(Recorder):
             self._is_open = False
             del self._writer
             writer.on_failure.discard(self.on_failure)
+            writer.on_attempt.discard(self.on_commit)
             self._source.release()
             with anyio.CancelScope(shield=True):
                 await self._writers.release(writer)
@@ -208,9 +210,9 @@ class JournalRecorder(Recorder):
         entry = self._live[key] = self._live[key].accept(task, time.time())
         return self._writer.write_at_once(entry)
 
-    async def written(self, commit: int) -> None:
-        """Return once what a commit holds is on the disk, or could not be brought there."""
-        await self._writer.attempted(commit)
+    def is_written(self, commit: int) -> bool:
+        """Tell whether what a commit holds is on the disk, or could not be brought there."""
+        return self._writer.is_attempted(commit)
 
     def note(self, change: Transition, *, is_last: bool) -> None:
         """Write down what was observed."""

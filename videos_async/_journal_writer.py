@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,10 +25,9 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 import anyio
 import attrs
 
-from videos_async._database import Database, Write
+from videos_async._database import Database
 from videos_async._journal_thread import JournalThread
 from videos_async._states import JournalEntry
-from videos_async._stream import Signal
 from videos_async.errors import JournalWriteFailed, Key
 
 __all__ = ["Awaited", "JournalWriter"]
@@ -46,15 +45,11 @@ _LAST_TRIES: Final = 3
 
 
 @attrs.define(eq=False)
-class _OnlyCopy(Write):
-    """An entry with an id that stands nowhere else."""
-
-
-@attrs.define(eq=False)
-class Awaited(Write):
+class Awaited:
     """An entry that somebody waits for.
 
     Attributes:
+        entry: The entry.
         is_intent: Whether it only announces something, which a failure calls off.
         waiter: Is done once it is on the disk; raises `JournalWriteFailed` where it could not be
             brought there.
@@ -62,10 +57,44 @@ class Awaited(Write):
         failure: Why it could not be.
     """
 
+    entry: JournalEntry
     is_intent: bool
     waiter: asyncio.Future[None]
     is_settled: bool = False
     failure: JournalWriteFailed | None = None
+
+
+@attrs.define(eq=False)
+class _Group:
+    """What goes into one commit.
+
+    Attributes:
+        new: Entries of keys that the journal does not hold yet.
+        changed: Entries of others, and of these as they became since.
+        awaited: Those of them that somebody waits for.
+        accepted: Those of them with an id that stands nowhere else.
+        facts: Facts about the journal as a whole.
+    """
+
+    new: list[JournalEntry] = attrs.field(factory=list["JournalEntry"])
+    changed: list[JournalEntry] = attrs.field(factory=list["JournalEntry"])
+    awaited: list[Awaited] = attrs.field(factory=list[Awaited])
+    accepted: list[JournalEntry] = attrs.field(factory=list["JournalEntry"])
+    facts: dict[str, Any] = attrs.field(factory=dict[str, Any])
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.changed or self.facts)
+
+    def keep(self, failed: _Group) -> None:
+        """Take in what a commit that failed held, before what came since.
+
+        An intent in it was called off. All else has happened, and whoever waited was told.
+        """
+        called_off = {id(one.entry) for one in failed.awaited if one.is_intent}
+        self.new[:0] = [entry for entry in failed.new if id(entry) not in called_off]
+        self.changed[:0] = [entry for entry in failed.changed if id(entry) not in called_off]
+        self.accepted[:0] = failed.accepted
+        self.facts = failed.facts | self.facts
 
 
 class JournalWriter:
@@ -74,24 +103,22 @@ class JournalWriter:
     Attributes:
         failure: Why the last commit failed, or None while all went well.
         on_failure: Called with each failure as it happens.
+        on_attempt: Called after each commit, made or failed.
     """
 
     def __init__(self, database: Database, thread: JournalThread, path: Path) -> None:
         self.failure: JournalWriteFailed | None = None
         self.on_failure: set[Callable[[JournalWriteFailed], None]] = set()
+        self.on_attempt: set[Callable[[], None]] = set()
         self._database = database
         self._thread = thread
         self._path = path
         self._loop = asyncio.get_running_loop()
-        self._pending: list[Write] = []
-        self._under_way: list[Write] = []
-        self._facts: dict[str, Any] = {}
-        # Of those that are pending or under way.
-        self._awaited: list[Awaited] = []
+        self._pending = _Group()
+        self._under_way = _Group()
         # Commits are numbered: what is pending goes into this one.
         self._next_commit = 1
         self._last_attempted = 0
-        self._attempted = Signal()
         self._idle = asyncio.Event()
         self._idle.set()
         self._timer: asyncio.Handle | None = None
@@ -143,7 +170,8 @@ class JournalWriter:
 
     def write(self, entry: JournalEntry, *, is_new: bool = False) -> None:
         """Write an entry some time soon; one that cannot be written is kept."""
-        self._pending.append(Write(entry, is_new))
+        pending = self._pending
+        (pending.new if is_new else pending.changed).append(entry)
         self._away.discard(entry.key)
         if self._timer is None:
             self._wake(_DELAY_S)
@@ -152,21 +180,22 @@ class JournalWriter:
         """Write an entry with the next commit: it holds an id that stands nowhere else.
 
         Returns:
-            The number of that commit, for `attempted`.
+            The number of that commit, for `is_attempted`.
         """
-        self._pending.append(_OnlyCopy(entry, is_new=False))
+        pending = self._pending
+        pending.changed.append(entry)
+        pending.accepted.append(entry)
         self._away.discard(entry.key)
         self._flush_soon(is_patient=bool(self._away))
         return self._next_commit
 
-    async def attempted(self, commit: int) -> None:
-        """Wait until what a commit holds is on the disk, or could not be written and is kept."""
-        while self._last_attempted < commit:
-            await self._attempted.wait()
+    def is_attempted(self, commit: int) -> bool:
+        """Tell whether what a commit holds is on the disk, or could not be written and is kept."""
+        return commit <= self._last_attempted
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Write facts about the journal some time soon, not before what is pending now."""
-        self._facts |= facts
+        self._pending.facts |= facts
         if self._timer is None:
             self._wake(_DELAY_S)
 
@@ -193,9 +222,10 @@ class JournalWriter:
             is_new: Whether the journal does not hold it yet.
             is_intent: Whether it only announces something, which a failure calls off.
         """
-        awaited = Awaited(entry, is_new, is_intent, self._loop.create_future())
-        self._pending.append(awaited)
-        self._awaited.append(awaited)
+        awaited = Awaited(entry, is_intent, self._loop.create_future())
+        pending = self._pending
+        (pending.new if is_new else pending.changed).append(entry)
+        pending.awaited.append(awaited)
         # A file has taken seconds to come; another one's is perhaps about to be whole.
         self._flush_soon(is_patient=not is_intent or bool(self._away))
         return awaited
@@ -216,7 +246,7 @@ class JournalWriter:
         Raises:
             JournalWriteFailed: Not all of it could be.
         """
-        while self._pending or self._facts or not self._idle.is_set():
+        while self._pending or not self._idle.is_set():
             before = self.failure
             self._flush()
             await self._idle.wait()
@@ -253,33 +283,25 @@ class JournalWriter:
         if not self._idle.is_set():
             return
         self._is_urgent = False
-        if not (self._pending or self._facts):
+        if not self._pending:
             return
-        self._under_way, self._pending = self._pending, []
-        awaited, self._awaited = self._awaited, []
-        facts, self._facts = self._facts, {}
+        group = self._under_way = self._pending
+        self._pending = _Group()
         self._next_commit += 1
         self._idle.clear()
         self._thread.hand(
-            partial(self._database.write, self._under_way, facts),
-            partial(self._flushed, awaited, facts),
+            partial(self._database.write, group.new, group.changed, group.facts), self._flushed
         )
 
-    def _flushed(
-        self,
-        awaited: list[Awaited],
-        facts: dict[str, Any],
-        _: None,
-        error: BaseException | None,
-    ) -> None:
-        group, self._under_way = self._under_way, []
+    def _flushed(self, _: None, error: BaseException | None) -> None:
+        group, self._under_way = self._under_way, _Group()
         had_failed = self.failure is not None
         failure = self.failure = None if error is None else self._failure(error)
         if self._timer is not None and (had_failed or failure is not None):
             # It is not the time to wait any more.
             self._timer.cancel()
             self._timer = None
-        for one in awaited:
+        for one in group.awaited:
             one.is_settled, one.failure = True, failure
             if one.is_intent and failure is None:
                 self._away.add(one.entry.key)
@@ -289,14 +311,15 @@ class JournalWriter:
                 else:
                     one.waiter.set_exception(failure)
         if failure is not None:
-            self._keep(group, facts, failure)
+            self._keep(group, failure)
         self._last_attempted = self._next_commit - 1
-        self._attempted.send()
+        for told in self.on_attempt:
+            told()
         self._idle.set()
         if self._is_urgent:
             self._is_urgent = False
             self._flush_soon(is_patient=bool(self._away))
-        elif self._timer is None and (self._pending or self._facts):
+        elif self._timer is None and self._pending:
             self._wake(_DELAY_S if failure is None else _RETRY_S)
 
     def _failure(self, error: BaseException) -> JournalWriteFailed:
@@ -305,14 +328,11 @@ class JournalWriter:
         problem = f"could not be written ({type(error).__name__}: {error})"
         return JournalWriteFailed(path=str(self._path), problem=problem)
 
-    def _keep(self, group: list[Write], facts: dict[str, Any], failure: JournalWriteFailed) -> None:
-        # An intent that failed was called off; all else has happened, and its waiter was told.
-        kept = [one for one in group if not (isinstance(one, Awaited) and one.is_intent)]
+    def _keep(self, group: _Group, failure: JournalWriteFailed) -> None:
         logger.error("%s", failure)
-        for entry in _only_copies(kept):
+        for entry in group.accepted:
             logger.error("task %s of %r is not in the journal yet", entry.task_id, entry.key)
-        self._pending[:0] = kept
-        self._facts = facts | self._facts
+        self._pending.keep(group)
         for told in tuple(self.on_failure):
             told(failure)
 
@@ -348,16 +368,16 @@ class JournalWriter:
     @property
     def _last_failure(self) -> JournalWriteFailed | None:
         """What is to be told when there is no more trying."""
-        left = (*self._under_way, *self._pending)
-        if not left:
+        left = (self._under_way, self._pending)
+        if not any(group.new or group.changed for group in left):
             return None
-        entries = _only_copies(left)
-        unwritten = {entry.key: entry.task_id for entry in entries if entry.task_id is not None}
+        unwritten = {
+            entry.key: entry.task_id
+            for group in left
+            for entry in group.accepted
+            if entry.task_id is not None
+        }
         problem = "could not be written to the last"
         if self.failure is not None:
             problem = self.failure.problem
         return JournalWriteFailed(path=str(self._path), problem=problem, unwritten=unwritten)
-
-
-def _only_copies(writes: Iterable[Write]) -> list[JournalEntry]:
-    return [write.entry for write in writes if isinstance(write, _OnlyCopy)]

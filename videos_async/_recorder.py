@@ -24,7 +24,7 @@ __all__ = ["Recorder", "StagingCall", "idempotency_key"]
 StagingCall: TypeAlias = Callable[[Download], Awaitable[None]]
 
 
-def _shrug(_: JournalWriteFailed) -> None:
+def _shrug(*_: object) -> None:
     """Whoever cares says so."""
 
 
@@ -34,6 +34,7 @@ class Recorder:
     Attributes:
         input: The requests that were given.
         on_failure: Called when something cannot be written.
+        on_commit: Called after each commit, made or failed.
         intents: Announces create calls, where they are written down; or None.
     """
 
@@ -42,6 +43,7 @@ class Recorder:
     def __init__(self, requests: Requests) -> None:
         self.input = Input(requests)
         self.on_failure: Callable[[JournalWriteFailed], None] = _shrug
+        self.on_commit: Callable[[], None] = _shrug
         self._batch_id = os.urandom(16).hex()
 
     async def open(self) -> None:
@@ -77,13 +79,14 @@ class Recorder:
         """Write down the id of what was paid for.
 
         Returns:
-            The number of the commit that brings it to the disk, for `written`; None where
+            The number of the commit that brings it to the disk, for `is_written`; None where
             nothing is written down.
         """
         return None
 
-    async def written(self, commit: int) -> None:
-        """Return once what a commit holds is on the disk, or could not be brought there."""
+    def is_written(self, commit: int) -> bool:  # noqa: ARG002 - as above
+        """Tell whether what a commit holds is on the disk, or could not be brought there."""
+        return True
 
     def note(self, change: Transition, *, is_last: bool) -> None:
         """Write down what was observed; `is_last` where nothing follows on it."""

@@ -18,7 +18,7 @@ from typing import Final, ParamSpec, Self, TypeVar
 
 import anyio
 
-from videos_async._database import Database, Write
+from videos_async._database import Database
 from videos_async._driver_lock import DriverLock
 from videos_async._journal_thread import JournalThread
 from videos_async._states import IN_DOUBT, JournalEntry, KeyState
@@ -254,7 +254,7 @@ def _changed(
             for key in keys:
                 database.check_adoptable(adopted, by=key)
         after = [change(_known(database, path, key), time.time()) for key in keys]
-        database.write([Write(entry, is_new=False) for entry in after])
+        database.write(changed=after)
     finally:
         database.close()
     return after
