@@ -39,7 +39,7 @@ class _Size:
 
 
 _SIZES: Final = {
-    Scale.FULL: _Size(rounds=12, submits=2000, batches=9, tasks=4000),
+    Scale.FULL: _Size(rounds=12, submits=2000, batches=15, tasks=4000),
     Scale.QUICK: _Size(rounds=2, submits=40, batches=2, tasks=30),
 }
 

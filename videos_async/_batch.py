@@ -73,7 +73,7 @@ class Batch(TransitionStream):
             workers=workshop.pollers,
             emit=self._observed,
         )
-        self._homecoming = Homecoming(workshop.submitters, recorder.is_written)
+        self._homecoming = Homecoming(workshop.submitters)
         self._journal_failure: JournalWriteFailed | None = None
         self._deadline_s: float | None = None
         self._is_leaving = False
@@ -121,7 +121,7 @@ class Batch(TransitionStream):
 
     async def _prepare(self) -> None:
         self._recorder.on_failure = self._journal_failed
-        self._recorder.on_commit = self._homecoming.wake
+        self._recorder.on_commit = self._homecoming.committed
         if self._saving is not None:
             await self._saving.prepare()
         await self._recorder.open()

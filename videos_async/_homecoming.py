@@ -40,13 +40,12 @@ class Homecoming:
 
     Args:
         room: How many may be on their way before whoever adds another waits.
-        is_written: Tells whether what a commit of that number holds is on the disk, or could not
-            be brought there.
     """
 
-    def __init__(self, room: int, is_written: Callable[[int], bool]) -> None:
+    def __init__(self, room: int) -> None:
         self._room = room
-        self._is_written = is_written
+        # Of those that were made, or failed and are tried again.
+        self._last_commit = 0
         # Each with the number of its commit.
         self._waiting: deque[tuple[int, Accepted]] = deque()
         self._changed = Signal()
@@ -64,8 +63,9 @@ class Homecoming:
         while len(self._waiting) > self._room:
             await self._left_room.wait()
 
-    def wake(self) -> None:
-        """Say that a commit was made, or failed."""
+    def committed(self, commit: int) -> None:
+        """Say that the commit of this number was made, or failed, as were all before it."""
+        self._last_commit = commit
         if self._waiting:
             self._changed.send()
 
@@ -83,7 +83,7 @@ class Homecoming:
     async def run(self, tell: Callable[[Accepted], Awaitable[None]]) -> None:
         """Tell until it is sealed and all is told."""
         while self._waiting or not self._is_sealed:
-            if not self._waiting or not self._is_written(self._waiting[0][0]):
+            if not self._waiting or self._waiting[0][0] > self._last_commit:
                 await self._changed.wait()
                 continue
             _, accepted = self._waiting.popleft()

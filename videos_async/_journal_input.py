@@ -70,7 +70,7 @@ class JournalInput:
         self._flawed: deque[Pulled] = deque()
         self._planned: deque[JournalEntry] = deque()
         self._planned_after = 0
-        self._is_all_planned_pulled = False
+        self._is_all_planned_read = False
         self._claimed: list[Key] = []
         self._known_given: list[JournalEntry] = []
 
@@ -144,14 +144,11 @@ class JournalInput:
             return None
         if self._flawed:
             return self._flawed.popleft()
-        if not self._planned and not self._is_all_planned_pulled:
-            async with self._turn:
-                if not self._planned and not self._is_all_planned_pulled:
-                    await self._read_planned()
-        if self._planned:
-            entry = self._planned.popleft()
-            self._expect(entry, is_new=False)
-            return Pulled(entry.key, entry.request, None)
+        if self._planned or not self._is_all_planned_read:
+            entry = await self._next_planned()
+            if entry is not None:
+                self._expect(entry, is_new=False)
+                return Pulled(entry.key, entry.request, None)
         while (pulled := await self._input.pull()) is not None:
             key, request, flaw = pulled
             if flaw is not None:
@@ -164,12 +161,19 @@ class JournalInput:
         self.is_complete = self.is_complete or self._input.is_at_end
         return None
 
+    async def _next_planned(self) -> JournalEntry | None:
+        if not self._planned:
+            async with self._turn:
+                if not self._planned and not self._is_all_planned_read:
+                    await self._read_planned()
+        return self._planned.popleft() if self._planned else None
+
     async def _read_planned(self) -> None:
         writer = self._writer
         if self._is_partial:
             given = self._known_given
             self._planned.extend(entry for entry in given if entry.state is KeyState.PLANNED)
-            self._is_all_planned_pulled = True
+            self._is_all_planned_read = True
             return
         entries = await writer.call(
             writer.database.entries,
@@ -178,7 +182,7 @@ class JournalInput:
             limit=_PLANNED_AT_ONCE,
             given=self._given,
         )
-        self._is_all_planned_pulled = len(entries) < _PLANNED_AT_ONCE
+        self._is_all_planned_read = len(entries) < _PLANNED_AT_ONCE
         if entries:
             self._planned_after = entries[-1].position or 0
         self._planned.extend(entries)

@@ -97,7 +97,7 @@ class JournalRecorder(Recorder):
         )
         self._writer, self._is_open = writer, True
         writer.on_failure.add(self.on_failure)
-        writer.on_attempt.add(self.on_commit)
+        writer.on_commit.add(self.on_commit)
         try:
             # Before anything is added.
             self._batch_id, revision = await writer.call(writer.database.bearings)
@@ -125,7 +125,7 @@ class JournalRecorder(Recorder):
             self._is_open = False
             del self._writer
             writer.on_failure.discard(self.on_failure)
-            writer.on_attempt.discard(self.on_commit)
+            writer.on_commit.discard(self.on_commit)
             self._source.release()
             with anyio.CancelScope(shield=True):
                 await self._writers.release(writer)
@@ -169,7 +169,8 @@ class JournalRecorder(Recorder):
             JournalWriteFailed: It is not on the disk.
         """
         entry = self._live[key].intend(time.time())
-        intent = self._writer.add(entry, is_new=key in self._unwritten, is_intent=True)
+        is_new = key in self._unwritten
+        intent = self._writer.add(entry, is_new=is_new, is_intent=True)
         try:
             await intent.waiter
         except asyncio.CancelledError as cancelled:
@@ -179,14 +180,14 @@ class JournalRecorder(Recorder):
                 self._written(key)
             raise cancelled from failure
         self._live[key] = entry
-        self._written(key)
+        if is_new:
+            self._written(key)
 
     def _written(self, key: Key) -> None:
         """Note that a key has its row, or has it before anything that is written from now on."""
-        if key in self._unwritten:
-            self._unwritten.remove(key)
-            if not self._unwritten:
-                self._tell_completeness()
+        self._unwritten.discard(key)
+        if not self._unwritten:
+            self._tell_completeness()
 
     def _tell_completeness(self) -> None:
         """Write down that the whole input is in the journal, once each key is."""
@@ -209,10 +210,6 @@ class JournalRecorder(Recorder):
         """
         entry = self._live[key] = self._live[key].accept(task, time.time())
         return self._writer.write_at_once(entry)
-
-    def is_written(self, commit: int) -> bool:
-        """Tell whether what a commit holds is on the disk, or could not be brought there."""
-        return self._writer.is_attempted(commit)
 
     def note(self, change: Transition, *, is_last: bool) -> None:
         """Write down what was observed."""
@@ -240,6 +237,8 @@ class JournalRecorder(Recorder):
 
     def _forget(self, key: Key) -> None:
         del self._live[key]
+        if self._learner is None:
+            return
         if time.monotonic() - self._remembered_at > _REMEMBERED_EVERY_S:
             self._remember()
 

@@ -44,27 +44,6 @@ _RETRY_S: Final = 1.0
 _LAST_TRIES: Final = 3
 
 
-@attrs.define(eq=False)
-class Awaited:
-    """An entry that somebody waits for.
-
-    Attributes:
-        entry: The entry.
-        is_intent: Whether it only announces something, which a failure calls off.
-        waiter: Is done once it is on the disk; raises `JournalWriteFailed` where it could not be
-            brought there.
-        is_settled: Whether it is known which.
-        failure: Why it could not be.
-    """
-
-    entry: JournalEntry
-    is_intent: bool
-    waiter: asyncio.Future[None]
-    is_settled: bool = False
-    failure: JournalWriteFailed | None = None
-
-
-@attrs.define(eq=False)
 class _Group:
     """What goes into one commit.
 
@@ -74,13 +53,20 @@ class _Group:
         awaited: Those of them that somebody waits for.
         accepted: Those of them with an id that stands nowhere else.
         facts: Facts about the journal as a whole.
+        is_settled: Whether it is known if it is on the disk.
+        failure: Why it is not.
     """
 
-    new: list[JournalEntry] = attrs.field(factory=list["JournalEntry"])
-    changed: list[JournalEntry] = attrs.field(factory=list["JournalEntry"])
-    awaited: list[Awaited] = attrs.field(factory=list[Awaited])
-    accepted: list[JournalEntry] = attrs.field(factory=list["JournalEntry"])
-    facts: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    __slots__ = ("accepted", "awaited", "changed", "facts", "failure", "is_settled", "new")
+
+    def __init__(self) -> None:
+        self.new: list[JournalEntry] = []
+        self.changed: list[JournalEntry] = []
+        self.awaited: list[Awaited] = []
+        self.accepted: list[JournalEntry] = []
+        self.facts: dict[str, Any] = {}
+        self.is_settled = False
+        self.failure: JournalWriteFailed | None = None
 
     def __bool__(self) -> bool:
         return bool(self.new or self.changed or self.facts)
@@ -97,19 +83,37 @@ class _Group:
         self.facts = failed.facts | self.facts
 
 
+@attrs.define(eq=False)
+class Awaited:
+    """An entry that somebody waits for.
+
+    Attributes:
+        entry: The entry.
+        is_intent: Whether it only announces something, which a failure calls off.
+        waiter: Is done once it is on the disk; raises `JournalWriteFailed` where it could not be
+            brought there.
+        group: What it goes to the disk with.
+    """
+
+    entry: JournalEntry
+    is_intent: bool
+    waiter: asyncio.Future[None]
+    group: _Group
+
+
 class JournalWriter:
     """Writes entries to one open journal, from one event loop.
 
     Attributes:
         failure: Why the last commit failed, or None while all went well.
         on_failure: Called with each failure as it happens.
-        on_attempt: Called after each commit, made or failed.
+        on_commit: Called with the number of each commit that was made, or failed.
     """
 
     def __init__(self, database: Database, thread: JournalThread, path: Path) -> None:
         self.failure: JournalWriteFailed | None = None
         self.on_failure: set[Callable[[JournalWriteFailed], None]] = set()
-        self.on_attempt: set[Callable[[], None]] = set()
+        self.on_commit: set[Callable[[int], None]] = set()
         self._database = database
         self._thread = thread
         self._path = path
@@ -118,7 +122,6 @@ class JournalWriter:
         self._under_way = _Group()
         # Commits are numbered: what is pending goes into this one.
         self._next_commit = 1
-        self._last_attempted = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._timer: asyncio.Handle | None = None
@@ -180,7 +183,7 @@ class JournalWriter:
         """Write an entry with the next commit: it holds an id that stands nowhere else.
 
         Returns:
-            The number of that commit, for `is_attempted`.
+            The number of that commit; see `on_commit`.
         """
         pending = self._pending
         pending.changed.append(entry)
@@ -188,10 +191,6 @@ class JournalWriter:
         self._away.discard(entry.key)
         self._flush_soon(is_patient=bool(self._away))
         return self._next_commit
-
-    def is_attempted(self, commit: int) -> bool:
-        """Tell whether what a commit holds is on the disk, or could not be written and is kept."""
-        return commit <= self._last_attempted
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Write facts about the journal some time soon, not before what is pending now."""
@@ -222,8 +221,8 @@ class JournalWriter:
             is_new: Whether the journal does not hold it yet.
             is_intent: Whether it only announces something, which a failure calls off.
         """
-        awaited = Awaited(entry, is_intent, self._loop.create_future())
         pending = self._pending
+        awaited = Awaited(entry, is_intent, self._loop.create_future(), pending)
         (pending.new if is_new else pending.changed).append(entry)
         pending.awaited.append(awaited)
         # A file has taken seconds to come; another one's is perhaps about to be whole.
@@ -233,12 +232,12 @@ class JournalWriter:
     async def outcome(self, awaited: Awaited) -> JournalWriteFailed | None:
         """Find out what becomes of an entry, whoever calls that off; None where it is written."""
         with anyio.CancelScope(shield=True):
-            while not awaited.is_settled:
+            while not awaited.group.is_settled:
                 self._flush()
                 # One cancellation is on its way already.
                 with suppress(asyncio.CancelledError):
                     await self._idle.wait()
-        return awaited.failure
+        return awaited.group.failure
 
     async def sync(self) -> None:
         """Write all that is pending.
@@ -301,8 +300,8 @@ class JournalWriter:
             # It is not the time to wait any more.
             self._timer.cancel()
             self._timer = None
+        group.is_settled, group.failure = True, failure
         for one in group.awaited:
-            one.is_settled, one.failure = True, failure
             if one.is_intent and failure is None:
                 self._away.add(one.entry.key)
             if not one.waiter.done():
@@ -312,9 +311,8 @@ class JournalWriter:
                     one.waiter.set_exception(failure)
         if failure is not None:
             self._keep(group, failure)
-        self._last_attempted = self._next_commit - 1
-        for told in self.on_attempt:
-            told()
+        for told in self.on_commit:
+            told(self._next_commit - 1)
         self._idle.set()
         if self._is_urgent:
             self._is_urgent = False

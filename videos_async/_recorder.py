@@ -34,7 +34,7 @@ class Recorder:
     Attributes:
         input: The requests that were given.
         on_failure: Called when something cannot be written.
-        on_commit: Called after each commit, made or failed.
+        on_commit: Called with the number of each commit that was made, or failed.
         intents: Announces create calls, where they are written down; or None.
     """
 
@@ -43,7 +43,7 @@ class Recorder:
     def __init__(self, requests: Requests) -> None:
         self.input = Input(requests)
         self.on_failure: Callable[[JournalWriteFailed], None] = _shrug
-        self.on_commit: Callable[[], None] = _shrug
+        self.on_commit: Callable[[int], None] = _shrug
         self._batch_id = os.urandom(16).hex()
 
     async def open(self) -> None:
@@ -79,14 +79,10 @@ class Recorder:
         """Write down the id of what was paid for.
 
         Returns:
-            The number of the commit that brings it to the disk, for `is_written`; None where
+            The number of the commit that brings it to the disk, see `on_commit`; None where
             nothing is written down.
         """
         return None
-
-    def is_written(self, commit: int) -> bool:  # noqa: ARG002 - as above
-        """Tell whether what a commit holds is on the disk, or could not be brought there."""
-        return True
 
     def note(self, change: Transition, *, is_last: bool) -> None:
         """Write down what was observed; `is_last` where nothing follows on it."""

@@ -143,9 +143,9 @@ def entry_from_row(
 
 def key_to_text(key: Key) -> str:
     """Write a key; the number 7 and the text "7" are two."""
-    if isinstance(key, int) and key.bit_length() > _DECIMAL_LIMIT_BITS:
-        return _encode([f"{key:#x}"])
-    return _encode(key)
+    if isinstance(key, str):
+        return _encode(key)
+    return f"{key:d}" if key.bit_length() <= _DECIMAL_LIMIT_BITS else _encode([f"{key:#x}"])
 
 
 def key_from_text(text: str) -> Key:
