@@ -44,6 +44,26 @@ _RETRY_S: Final = 1.0
 _LAST_TRIES: Final = 3
 
 
+@attrs.define(eq=False)
+class Awaited:
+    """An entry that somebody waits for.
+
+    Attributes:
+        entry: The entry.
+        is_intent: Whether it only announces something, which a failure calls off.
+        waiter: Is done once it is on the disk; raises `JournalWriteFailed` where it could not be
+            brought there.
+        is_settled: Whether it is known which.
+        failure: Why it could not be.
+    """
+
+    entry: JournalEntry
+    is_intent: bool
+    waiter: asyncio.Future[None]
+    is_settled: bool = False
+    failure: JournalWriteFailed | None = None
+
+
 class _Group:
     """What goes into one commit.
 
@@ -53,11 +73,9 @@ class _Group:
         awaited: Those of them that somebody waits for.
         accepted: Those of them with an id that stands nowhere else.
         facts: Facts about the journal as a whole.
-        is_settled: Whether it is known if it is on the disk.
-        failure: Why it is not.
     """
 
-    __slots__ = ("accepted", "awaited", "changed", "facts", "failure", "is_settled", "new")
+    __slots__ = ("accepted", "awaited", "changed", "facts", "new")
 
     def __init__(self) -> None:
         self.new: list[JournalEntry] = []
@@ -65,8 +83,6 @@ class _Group:
         self.awaited: list[Awaited] = []
         self.accepted: list[JournalEntry] = []
         self.facts: dict[str, Any] = {}
-        self.is_settled = False
-        self.failure: JournalWriteFailed | None = None
 
     def __bool__(self) -> bool:
         return bool(self.new or self.changed or self.facts)
@@ -81,24 +97,6 @@ class _Group:
         self.changed[:0] = [entry for entry in failed.changed if id(entry) not in called_off]
         self.accepted[:0] = failed.accepted
         self.facts = failed.facts | self.facts
-
-
-@attrs.define(eq=False)
-class Awaited:
-    """An entry that somebody waits for.
-
-    Attributes:
-        entry: The entry.
-        is_intent: Whether it only announces something, which a failure calls off.
-        waiter: Is done once it is on the disk; raises `JournalWriteFailed` where it could not be
-            brought there.
-        group: What it goes to the disk with.
-    """
-
-    entry: JournalEntry
-    is_intent: bool
-    waiter: asyncio.Future[None]
-    group: _Group
 
 
 class JournalWriter:
@@ -222,7 +220,7 @@ class JournalWriter:
             is_intent: Whether it only announces something, which a failure calls off.
         """
         pending = self._pending
-        awaited = Awaited(entry, is_intent, self._loop.create_future(), pending)
+        awaited = Awaited(entry, is_intent, self._loop.create_future())
         (pending.new if is_new else pending.changed).append(entry)
         pending.awaited.append(awaited)
         # A file has taken seconds to come; another one's is perhaps about to be whole.
@@ -232,12 +230,12 @@ class JournalWriter:
     async def outcome(self, awaited: Awaited) -> JournalWriteFailed | None:
         """Find out what becomes of an entry, whoever calls that off; None where it is written."""
         with anyio.CancelScope(shield=True):
-            while not awaited.group.is_settled:
+            while not awaited.is_settled:
                 self._flush()
                 # One cancellation is on its way already.
                 with suppress(asyncio.CancelledError):
                     await self._idle.wait()
-        return awaited.group.failure
+        return awaited.failure
 
     async def sync(self) -> None:
         """Write all that is pending.
@@ -300,8 +298,8 @@ class JournalWriter:
             # It is not the time to wait any more.
             self._timer.cancel()
             self._timer = None
-        group.is_settled, group.failure = True, failure
         for one in group.awaited:
+            one.is_settled, one.failure = True, failure
             if one.is_intent and failure is None:
                 self._away.add(one.entry.key)
             if not one.waiter.done():
