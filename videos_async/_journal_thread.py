@@ -49,6 +49,7 @@ class JournalThread:
         self._is_ended = False
         self._worker = _Worker(self._loop, self._jobs)
         self._worker.start()
+        _alive.add(self._worker)
         weakref.finalize(self, self._jobs.put, None).atexit = False
 
     def hand(
@@ -122,7 +123,6 @@ class _Worker(threading.Thread):
         self.untold = 0
         self._jobs = jobs
         self._context = contextvars.copy_context()
-        _alive.add(self)
 
     @property
     def is_busy(self) -> bool:
