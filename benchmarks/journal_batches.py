@@ -51,7 +51,7 @@ async def _with_journal(url: str, tasks: int) -> int:
     return completed
 
 
-def _nothing(self: Database, *arguments: Any) -> None:
+def _nothing(self: Database, *arguments: Any, **options: Any) -> None:
     """Take what goes into a commit, and leave it at that."""
 
 
@@ -69,10 +69,10 @@ class _Commits:
         """Make what stands in for `Database.write`."""
         write = Database.write
 
-        def write_measured(database: Database, *arguments: Any) -> None:
+        def write_measured(database: Database, *arguments: Any, **options: Any) -> None:
             began_s = time.thread_time()
             try:
-                write(database, *arguments)
+                write(database, *arguments, **options)
             finally:
                 self.spent_s += time.thread_time() - began_s
 

@@ -37,6 +37,26 @@ async def main():
 forgotten = asyncio.run(main())
 """
 
+# What is registered first is called last.
+USED_AT_THE_END = """
+import asyncio, atexit
+loop = asyncio.new_event_loop()
+
+async def use():
+    try:
+        await thread.call(print, "done")
+    except RuntimeError as refusal:
+        print(refusal)
+
+atexit.register(lambda: loop.run_until_complete(use()))
+from videos_async._journal_thread import JournalThread
+
+async def main():
+    return JournalThread()
+
+thread = loop.run_until_complete(main())
+"""
+
 
 async def test_jobs_are_done_one_after_the_other_in_the_order_they_came_in() -> None:
     thread = JournalThread()
@@ -80,6 +100,21 @@ async def test_after_its_end_it_takes_nothing_more() -> None:
         thread.call(divmod, 7, 2)
 
 
+def test_another_event_loop_is_refused_and_nothing_done() -> None:
+    done: list[int] = []
+
+    async def made() -> JournalThread:
+        return JournalThread()
+
+    async def used(thread: JournalThread) -> None:
+        with pytest.raises(RuntimeError, match="another event loop"):
+            thread.call(done.append, 1)
+        thread.end()
+
+    asyncio.run(used(asyncio.run(made())))
+    assert done == []
+
+
 async def test_it_ends_when_nobody_can_hand_it_anything_any_more() -> None:
     thread = JournalThread()
     await thread.call(divmod, 7, 2)
@@ -95,6 +130,13 @@ def test_what_was_handed_over_is_done_before_the_program_ends(tmp_path: Path) ->
     told = tmp_path / "told.txt"
     subprocess.run([sys.executable, "-c", HANDED_OVER_AND_LEFT, told], check=True, timeout=20)
     assert told.read_text() == "done"
+
+
+def test_a_program_that_is_at_its_end_is_refused_rather_than_kept_waiting() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", USED_AT_THE_END], check=True, capture_output=True, timeout=20
+    )
+    assert ran.stdout.decode().split("\n")[:1] == ["the journal is closed"]
 
 
 def test_what_fails_when_there_is_no_loop_any_more_is_logged(

@@ -1,4 +1,4 @@
-"""The journal's thread: what goes into one commit, and who waits for whom."""
+"""Group commits: what goes into one commit, and who waits for whom."""
 
 # It is driven below the public face.
 # pyright: reportPrivateUsage=false
@@ -163,3 +163,10 @@ async def test_once_there_is_room_again_nothing_waits_as_long_as_for_room(path: 
         with anyio.fail_after(0.5):
             await anyio.to_thread.run_sync(database.committed.wait, abandon_on_cancel=True)
         assert database.commits[1:] == [{("c", KeyState.PLANNED)}]
+
+
+async def test_what_comes_after_the_journal_was_closed_is_not_waited_for(path: Path) -> None:
+    async with writing(path) as (writer, _):
+        pass
+    with pytest.raises(JournalWriteFailed, match="the journal is closed"):
+        await writer.commit(planned("a"))

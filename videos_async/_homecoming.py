@@ -57,7 +57,7 @@ class Homecoming:
 
         Args:
             accepted: What was accepted.
-            commit: The number of the commit that brings it to the disk.
+            commit: The number of the commit that brings it to the disk, which is still to come.
         """
         self._waiting.append((commit, accepted))
         while len(self._waiting) > self._room:

@@ -41,11 +41,7 @@ class JournalInput:
         requests: The input as it was given, or None to go on with what the journal holds.
         pulling: Pulls from it.
         is_partial: Whether the batch has to do with the keys of its input alone.
-        expect: Called for each request that is pulled and can be sent.
-
-    Attributes:
-        is_complete: Whether the input has nothing more that the journal does not hold, but for
-            what was pulled.
+        expect: Called for each request that is pulled, unless its item is no request.
     """
 
     def __init__(
@@ -57,7 +53,9 @@ class JournalInput:
         expect: _Expect,
     ) -> None:
         self._has_length = isinstance(requests, Sized)
-        self.is_complete = requests is None or self._has_length
+        self._is_planned_whole = requests is None or self._has_length
+        # So many are pulled of which it is not known yet whether the journal has them.
+        self._looked_up = 0
         self._input = pulling
         self._is_partial = is_partial
         self._expect = expect
@@ -73,6 +71,11 @@ class JournalInput:
         self._is_all_planned_read = False
         self._claimed: list[Key] = []
         self._known_given: list[JournalEntry] = []
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the input has nothing more that the journal lacks, but for what was pulled."""
+        return (self._is_planned_whole or self._input.is_at_end) and not self._looked_up
 
     @property
     def _writer(self) -> JournalWriter:
@@ -106,6 +109,7 @@ class JournalInput:
         """Leave the keys to whoever waits for them."""
         while self._claimed:
             self._writer.disclaim(self._claimed.pop())
+        self._opened = None
 
     async def _claim(self) -> None:
         """Wait until nobody else is at work on the keys of the input, and see how they stand."""
@@ -158,7 +162,6 @@ class JournalInput:
                 now = time.time()
                 self._expect(JournalEntry(key, request, now, now), is_new=True)
                 return pulled
-        self.is_complete = self.is_complete or self._input.is_at_end
         return None
 
     async def _next_planned(self) -> JournalEntry | None:
@@ -192,12 +195,15 @@ class JournalInput:
         if not is_writable(request):
             return False
         writer = self._writer
+        self._looked_up += 1
         try:
             return await writer.call(writer.database.has, key, request)
         except KeyConflict as conflict:
             # Like an input that raises: told at the end, once what was paid for has ended.
             self._input.fail(conflict)
             return True
+        finally:
+            self._looked_up -= 1
 
     # --- what an earlier run left --------------------------------------------------------
 

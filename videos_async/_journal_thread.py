@@ -46,7 +46,6 @@ class JournalThread:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._jobs: _Jobs = SimpleQueue()
-        self._is_ended = False
         self._worker = _Worker(self._loop, self._jobs)
         self._worker.start()
         _alive.add(self._worker)
@@ -62,10 +61,10 @@ class JournalThread:
             tell: Called on the loop with what it returned and None, or None and what it raised.
 
         Raises:
-            RuntimeError: After `end`.
+            RuntimeError: After the end, of this thread or of the program.
         """
-        if self._is_ended:
-            raise RuntimeError("the journal is closed: open it again")
+        if self._worker.is_ended:
+            raise RuntimeError("the journal is closed")
         self._worker.untold += 1
         self._jobs.put((work, tell))
 
@@ -75,8 +74,10 @@ class JournalThread:
         """Have a function called, and return what waits for it.
 
         Raises:
-            RuntimeError: After `end`.
+            RuntimeError: After the end, or in another event loop.
         """
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("the journal was opened in another event loop: open it in this one")
         outcome: asyncio.Future[_T] = self._loop.create_future()
         self.hand(partial(function, *args, **kwargs), partial(_settle, outcome))
         return outcome
@@ -104,9 +105,7 @@ class JournalThread:
 
     def end(self) -> None:
         """Take nothing more; what was handed over is done yet."""
-        if not self._is_ended:
-            self._is_ended = True
-            self._jobs.put(None)
+        self._worker.end()
 
 
 class _Worker(threading.Thread):
@@ -114,15 +113,17 @@ class _Worker(threading.Thread):
 
     Attributes:
         loop: Whom it tells.
+        is_ended: Whether it takes nothing more.
         untold: How many jobs it has of which the loop does not know yet what came of them.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, jobs: _Jobs) -> None:
         super().__init__(name="videos-async-journal", daemon=True)
         self.loop = loop
+        self.is_ended = False
         self.untold = 0
         self._jobs = jobs
-        self._context = contextvars.copy_context()
+        self._told_in = contextvars.copy_context()
 
     @property
     def is_busy(self) -> bool:
@@ -144,15 +145,16 @@ class _Worker(threading.Thread):
             del job, work, tell, result, error
         _alive.discard(self)
 
-    def finish(self) -> None:
-        """Do what was handed over, and return when that is done."""
-        self._jobs.put(None)
-        self.join()
+    def end(self) -> None:
+        """Take nothing more; what was handed over is done yet."""
+        if not self.is_ended:
+            self.is_ended = True
+            self._jobs.put(None)
 
     def _reached(self, tell: _Tell, result: Any, error: BaseException | None) -> bool:
         """Have the loop told; False where it is closed, and nobody there to be told."""
         try:
-            self.loop.call_soon_threadsafe(self._tell, tell, result, error, context=self._context)
+            self.loop.call_soon_threadsafe(self._tell, tell, result, error, context=self._told_in)
         except RuntimeError:
             return False
         return True
@@ -167,8 +169,11 @@ _alive: set[_Worker] = set()
 
 @atexit.register
 def _finish_all() -> None:
-    for worker in tuple(_alive):
-        worker.finish()
+    workers = tuple(_alive)
+    for worker in workers:
+        worker.end()
+    for worker in workers:
+        worker.join()
 
 
 def _settle(outcome: asyncio.Future[Any], result: object, error: BaseException | None) -> None:

@@ -1,4 +1,4 @@
-"""The journal's thread: one connection, group commits, and nothing forgotten that was paid for.
+"""Group commits: one connection on one thread, and nothing forgotten that was paid for.
 
 A commit costs one flush of the disk however many entries it holds, so entries that come while
 one is under way go into the next together. An intent is waited for and an id is in a hurry: they
@@ -129,6 +129,7 @@ class JournalWriter:
         # Their create calls are under way, and will be back with an id and the next intent.
         self._away: set[Key] = set()
         self._claims: dict[Key, asyncio.Event] = {}
+        self._is_closed = False
 
     @classmethod
     async def open(cls, path: Path, *, may_create: bool) -> Self:
@@ -286,9 +287,12 @@ class JournalWriter:
         self._pending = _Group()
         self._next_commit += 1
         self._idle.clear()
-        self._thread.hand(
-            partial(self._database.write, group.new, group.changed, group.facts), self._flushed
-        )
+        try:
+            self._thread.hand(
+                partial(self._database.write, group.new, group.changed, group.facts), self._flushed
+            )
+        except RuntimeError as closed:
+            self._flushed(None, closed)
 
     def _flushed(self, _: None, error: BaseException | None) -> None:
         group, self._under_way = self._under_way, _Group()
@@ -315,7 +319,7 @@ class JournalWriter:
         if self._is_urgent:
             self._is_urgent = False
             self._flush_soon(is_patient=bool(self._away))
-        elif self._timer is None and self._pending:
+        elif self._timer is None and self._pending and not self._is_closed:
             self._wake(_DELAY_S if failure is None else _RETRY_S)
 
     def _failure(self, error: BaseException) -> JournalWriteFailed:
@@ -343,6 +347,7 @@ class JournalWriter:
         try:
             await self._drain()
         finally:
+            self._is_closed = True
             if self._timer is not None:
                 self._timer.cancel()
             # Done on the thread, whoever waits for it here no longer.

@@ -187,7 +187,7 @@ class JournalEntry(NamedTuple):
         began_at = self.planned_at if self.intent_at is None else self.intent_at
         return max(0.0, self.changed_at - began_at)
 
-    # Every request comes through the next three, so nothing is called that need not be.
+    # Every request comes through these three, so they and `_seen` call nothing they need not.
 
     def intend(self, at: float) -> JournalEntry:
         """Be about to send the create call."""
