@@ -50,6 +50,9 @@ class Journal:
                 print(entry.key, entry.request.prompt, entry.error)
             await journal.adopt("meadow", "video_1234567890")
 
+    It belongs to the event loop in which it is entered. A change that was begun is made, whoever
+    stops waiting for it.
+
     Args:
         path: The file.
     """
