@@ -61,6 +61,7 @@ LAYERS: Final = (
         "_part_note",
         "_driver_lock",
         "_journal_thread",
+        "_commit_group",
         "_client",
         "_body",
         "_threads",

@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
 import anyio
-import attrs
 
+from videos_async._commit_group import Awaited, Group
 from videos_async._database import Database
 from videos_async._journal_thread import JournalThread
 from videos_async._states import JournalEntry
 from videos_async.errors import JournalWriteFailed, Key
 
-__all__ = ["Awaited", "JournalWriter"]
+__all__ = ["JournalWriter"]
 
 logger = logging.getLogger("videos_async")
 
@@ -42,61 +42,6 @@ _PATIENCE_S: Final = 0.005
 _DELAY_S: Final = 0.1
 _RETRY_S: Final = 1.0
 _LAST_TRIES: Final = 3
-
-
-@attrs.define(eq=False)
-class Awaited:
-    """An entry that somebody waits for.
-
-    Attributes:
-        entry: The entry.
-        is_intent: Whether it only announces something, which a failure calls off.
-        waiter: Is done once it is on the disk; raises `JournalWriteFailed` where it could not be
-            brought there.
-        is_settled: Whether it is known which.
-        failure: Why it could not be.
-    """
-
-    entry: JournalEntry
-    is_intent: bool
-    waiter: asyncio.Future[None]
-    is_settled: bool = False
-    failure: JournalWriteFailed | None = None
-
-
-class _Group:
-    """What goes into one commit.
-
-    Attributes:
-        new: Entries of keys that the journal does not hold yet.
-        changed: Entries of others, and of these as they became since.
-        awaited: Those of them that somebody waits for.
-        accepted: Those of them with an id that stands nowhere else.
-        facts: Facts about the journal as a whole.
-    """
-
-    __slots__ = ("accepted", "awaited", "changed", "facts", "new")
-
-    def __init__(self) -> None:
-        self.new: list[JournalEntry] = []
-        self.changed: list[JournalEntry] = []
-        self.awaited: list[Awaited] = []
-        self.accepted: list[JournalEntry] = []
-        self.facts: dict[str, Any] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self.new or self.changed or self.facts)
-
-    def keep(self, failed: _Group) -> None:
-        """Take in what a commit that failed held, before what came since.
-
-        An intent in it was called off. All else has happened, and whoever waited was told.
-        """
-        called_off = {id(one.entry) for one in failed.awaited if one.is_intent}
-        self.new[:0] = [entry for entry in failed.new if id(entry) not in called_off]
-        self.changed[:0] = [entry for entry in failed.changed if id(entry) not in called_off]
-        self.accepted[:0] = failed.accepted
-        self.facts = failed.facts | self.facts
 
 
 class JournalWriter:
@@ -116,8 +61,8 @@ class JournalWriter:
         self._thread = thread
         self._path = path
         self._loop = asyncio.get_running_loop()
-        self._pending = _Group()
-        self._under_way = _Group()
+        self._pending = Group()
+        self._under_way = Group()
         # Commits are numbered: what is pending goes into this one.
         self._next_commit = 1
         self._idle = asyncio.Event()
@@ -284,7 +229,7 @@ class JournalWriter:
         if not self._pending:
             return
         group = self._under_way = self._pending
-        self._pending = _Group()
+        self._pending = Group()
         self._next_commit += 1
         self._idle.clear()
         try:
@@ -295,7 +240,7 @@ class JournalWriter:
             self._flushed(None, closed)
 
     def _flushed(self, _: None, error: BaseException | None) -> None:
-        group, self._under_way = self._under_way, _Group()
+        group, self._under_way = self._under_way, Group()
         had_failed = self.failure is not None
         failure = self.failure = None if error is None else self._failure(error)
         if self._timer is not None and (had_failed or failure is not None):
@@ -328,7 +273,7 @@ class JournalWriter:
         problem = f"could not be written ({type(error).__name__}: {error})"
         return JournalWriteFailed(path=str(self._path), problem=problem)
 
-    def _keep(self, group: _Group, failure: JournalWriteFailed) -> None:
+    def _keep(self, group: Group, failure: JournalWriteFailed) -> None:
         logger.error("%s", failure)
         for entry in group.accepted:
             logger.error("task %s of %r is not in the journal yet", entry.task_id, entry.key)
